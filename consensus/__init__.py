@@ -1,0 +1,1 @@
+"""What is believed: votes, predictions and answers become a calibrated posterior for each item."""

@@ -1,0 +1,1 @@
+"""Where work runs. Thin: no logic of the domain."""

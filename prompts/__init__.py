@@ -1,0 +1,1 @@
+"""The words for the teacher: templates, rendering, parsing."""

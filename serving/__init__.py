@@ -1,0 +1,1 @@
+"""The deployed student: batch labelling."""

@@ -1,0 +1,1 @@
+"""What we talk about: task, items, votes, answers, predictions, rounds, store, errors, measures."""

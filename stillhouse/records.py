@@ -1,0 +1,116 @@
+"""The records that pass between the stations: items, votes, answers, predictions, picks, intervals."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Origin = Literal["decision", "logprob", "sample", "verbalised", "likelihood"]
+VoteStatus = Literal["ok", "repaired", "refused", "truncated", "unreadable"]
+MetadataValue = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One text of the pool, known by a stable id (never by a position)."""
+
+    id: str
+    text: str
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one teacher call said of one item.
+
+    `probs` follow the order of the task's labels; what the reply left open is `residual`, so that
+    sum(probs) + residual = 1. A vote that is not ok or repaired abstains: probs are all 0, residual is 1.
+    `source` names teacher and prompt variant (one column of the consensus).
+    """
+
+    item_id: str
+    source: str
+    probs: tuple[float, ...]
+    residual: float
+    origin: Origin
+    status: VoteStatus
+    prompt_id: str
+    request_key: str
+    cost_usd: float
+
+    @property
+    def usable(self) -> bool:
+        return self.status in {"ok", "repaired"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one person said of one item. `label` is None where the person passed (discarded the item).
+
+    `blind` is true where no suggestion was shown. `rehearsed` is true where no person was there: a simulated
+    expert answered from known labels. `answered_at` is ISO 8601 in UTC.
+    """
+
+    item_id: str
+    annotator: str
+    label: str | None
+    blind: bool
+    rehearsed: bool
+    answered_at: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Why an item was chosen for people in a round.
+
+    `inclusion_probability` is the chance that this item was in the uniformly random share of its batch, given what
+    was unanswered then; None for a targeted pick, whose choice was not randomised.
+    """
+
+    item_id: str
+    round: int
+    reason: str
+    score: float
+    inclusion_probability: float | None
+    blind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What the desk shows a person as a starting point: a label, how sure (0 to 1), and who says so."""
+
+    label: str
+    score: float
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured value with its interval; `on` names the items it was measured on and `method` how."""
+
+    value: float
+    lo: float
+    hi: float
+    n: int
+    on: str
+    method: str
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    def percent(self) -> str:
+        return f"{100 * self.value:.1f} % [{100 * self.lo:.1f}, {100 * self.hi:.1f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """What a finished round left behind."""
+
+    round: int
+    human_labels: int
+    student_dir: str
+    metrics: Mapping[str, object]
+    cost_usd: float
+    seconds: float
+    decision: str
+    reason: str

@@ -1,0 +1,245 @@
+"""What is to be labelled and how the loop should go about it: the one file a team writes, task.toml."""
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from stillhouse.errors import InputError, TaskError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Frozen(BaseModel):
+    """A part of task.toml: read only, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Label(Frozen):
+    """One class: its name, a sentence for teacher and people, other spellings a teacher may use."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class Data(Frozen):
+    """Where the texts are. Paths are relative to task.toml. JSONL, CSV and Parquet are read by their suffix."""
+
+    pool: str
+    text: str = "text"
+    id: str = "id"
+    metadata: tuple[str, ...] = ()
+    gold: str | None = None
+    gold_label: str = "label"
+    max_chars: PositiveInt = 20_000
+
+
+class Teacher(Frozen):
+    """One teacher and prompt variant: a source of votes. `base_url` is any OpenAI-compatible address.
+
+    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    model: str
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    recording: str | None = None
+    label_order: Literal["as_given", "reversed"] = "as_given"
+    ask: Literal["auto", "logprobs", "samples", "verbalised"] = "auto"
+    samples: PositiveInt = 2
+    max_in_flight: PositiveInt = 32
+    timeout_s: PositiveFloat = 60.0
+    max_tries: PositiveInt = 6
+
+
+class Budget(Frozen):
+    """What may be spent in all. `teacher_usd` None means no cap on money; `human_labels` caps people's answers."""
+
+    teacher_usd: Annotated[float, Field(ge=0)] | None = None
+    human_labels: Annotated[int, Field(ge=0)] | None = None
+    seconds_per_answer: PositiveFloat = 15.0
+    usd_per_hour_of_people: Annotated[float, Field(ge=0)] = 30.0
+
+
+class Student(Frozen):
+    """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted."""
+
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveInt = 16
+    lora_dropout: Share = 0.0
+    epochs: PositiveInt = 2
+    learning_rate: PositiveFloat = 5e-4
+    tokens_per_batch: PositiveInt = 2048
+    max_tokens: PositiveInt = 256
+    answer_weight: PositiveFloat = 3.0
+    folds: Annotated[int, Field(ge=2)] = 5
+    threads: PositiveInt = 2
+
+
+class Selection(Frozen):
+    """How many items a round asks of people, and which share is drawn uniformly at random and asked blind.
+
+    The first batch is an audit: `audit_share` of it is random, so that the teacher is measured before it is trusted.
+    """
+
+    batch: PositiveInt = 95
+    random_share: Share = 0.2
+    audit_share: Share = 1.0
+    near_duplicate_cosine: Share = 0.98
+
+
+class Desk(Frozen):
+    """Where people answer: the embedded Argilla, a server by URL and key, or files.
+
+    `rehearse` names a file of known labels: simulated experts answer from it, and every report calls them rehearsed.
+    """
+
+    kind: Literal["embedded", "argilla", "files"] = "embedded"
+    url: str = ""
+    api_key_env: str = "ARGILLA_API_KEY"
+    workspace: str = "stillhouse"
+    min_submitted: PositiveInt = 1
+    rehearse: str | None = None
+    rehearse_label: str = "label"
+    rehearse_error_rate: Share = 0.0
+    rehearse_annotators: PositiveInt = 2
+
+
+class Stop(Frozen):
+    """When enough is enough. `certify` stops once the delivered labels are shown to be at least that accurate."""
+
+    max_rounds: PositiveInt = 10
+    min_gain: Share = 0.01
+    patience: PositiveInt = 2
+    target_accuracy: Share | None = None
+    certify: Share | None = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+class Task(Frozen):
+    """Everything in task.toml. Labels keep their order: it is the order of every probability in the store."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    kind: Literal["single_label"] = "single_label"
+    question: str = "Which label fits the text best?"
+    guidelines: str = ""
+    people_guidelines: str = ""
+    labels: tuple[Label, ...]
+    data: Data
+    teachers: tuple[Teacher, ...]
+    budget: Budget = Budget()
+    student: Student = Student()
+    selection: Selection = Selection()
+    desk: Desk = Desk()
+    stop: Stop = Stop()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Task":
+        problems = [*_label_problems(self.labels)]
+        if not self.teachers:
+            problems.append("teachers: expected at least one [[teachers]] table, found none")
+        names = [teacher.name for teacher in self.teachers]
+        problems += [f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})]
+        if self.desk.kind == "argilla" and not self.desk.url:
+            problems.append('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def guidelines_for_people(self) -> str:
+        """The text people read: the common guidelines, and what only people are told (a policy, say)."""
+        return "\n\n".join(part for part in (self.guidelines, self.people_guidelines) if part)
+
+    def schema_hash(self) -> str:
+        """Changes when the labels change, in which case votes and answers of the store do not fit any more."""
+        return hashlib.sha256("\x1f".join(self.label_names).encode()).hexdigest()[:16]
+
+
+def _label_problems(labels: tuple[Label, ...]) -> list[str]:
+    problems = []
+    if len(labels) < 2:
+        problems.append(f"labels: expected at least 2, found {len(labels)}")
+    seen: dict[str, str] = {}
+    for label in labels:
+        for spelling in (label.name, *label.aliases):
+            key = spelling.casefold().strip()
+            if key in seen and seen[key] == label.name:
+                problems.append(f"labels: {spelling!r} stands twice in {label.name!r}")
+            elif key in seen:
+                problems.append(f"labels: {spelling!r} names both {seen[key]!r} and {label.name!r}")
+            seen[key] = label.name
+    return problems
+
+
+def load_task(path: Path) -> Task:
+    """Read and validate task.toml; `guidelines` and `people_guidelines` may name a .md or .txt file beside it.
+
+    Raises InputError if the file cannot be read or is not TOML, TaskError with every mistake otherwise.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"no task at {path}", expected="a task.toml", found="nothing", fix="write one with: stillhouse init DATA"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read", expected="TOML in UTF-8", found=str(error), fix="mend that line"
+        ) from error
+    missing = _inline_texts(raw, path.parent)
+    try:
+        task = Task.model_validate(raw)
+    except ValidationError as error:
+        raise TaskError([*missing, *_problems(error)], where=str(path)) from error
+    if missing:
+        raise TaskError(missing, where=str(path))
+    return task
+
+
+def _inline_texts(raw: dict[str, object], folder: Path) -> list[str]:
+    problems = []
+    for key in ("guidelines", "people_guidelines"):
+        value = raw.get(key)
+        if isinstance(value, str) and "\n" not in value and value.endswith((".md", ".txt")):
+            try:
+                raw[key] = (folder / value).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{key}: expected a text file at {value!r}, found: {error}")
+    return problems
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems: list[str] = []
+    for part in error.errors():
+        where = ".".join(str(step) for step in part["loc"])
+        message = part["msg"].removeprefix("Value error, ")
+        if part["type"] == "extra_forbidden":
+            problems.append(f"{where}: unknown key{_guess(part['loc'])}")
+        elif part["type"] == "value_error":
+            problems += message.splitlines()
+        else:
+            found = "" if part["type"] == "missing" else f", found {part['input']!r}"
+            problems.append(f"{where}: {message}{found}")
+    return problems
+
+
+def _guess(location: tuple[int | str, ...]) -> str:
+    import difflib
+
+    known: set[str] = set()
+    for model in (Task, Label, Data, Teacher, Budget, Student, Selection, Desk, Stop):
+        known |= set(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

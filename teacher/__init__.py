@@ -1,0 +1,1 @@
+"""Who labels first: one engine for every LLM API, budget, ledgered replies."""

@@ -1,0 +1,1 @@
+"""Tests state behaviours, one each."""
