@@ -1,1 +1,1 @@
-"""The words for the teacher: templates, rendering, parsing."""
+"""The words for the teacher: templates, rendering, delimiting, parsing."""

@@ -1,0 +1,231 @@
+"""One call and its retries: reserve, note, send, keep what arrived, and know when to give up."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+from stillhouse.errors import TeacherAuthError, TeacherError
+from stillhouse.ledger import Ledger, StoredReply
+from stillhouse.task import Teacher
+from teacher.flow import Flow, Patience
+from teacher.prices import BudgetGuard, Price
+from teacher.transport import DisconnectedError, TimedOutError, TransportError, UnreachableError, post, redacted
+from teacher.verdicts import Verdict, judge
+from teacher.wire import CHAT_PATH, ApiProblem, Usage, read_usage
+
+REFUSALS_A_TRY = 20  # a rate limit that lets others through is waited for, but not for ever
+MESSAGE_TOKENS = 16  # that an API adds around a message, at most
+
+
+class NoRecordingError(Exception):
+    """The recorded teacher does not know this item. Stays inside this package, like the next two."""
+
+
+class RejectedError(Exception):
+    """The API will not answer this one request."""
+
+    def __init__(self, problem: ApiProblem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class StoppedError(Exception):
+    """Another call found out that no item can be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, ready to send. `worst_usd` is the most it can cost."""
+
+    key: str
+    body: bytes
+    item_id: str
+    worst_usd: float
+
+
+def worst_usd(price: Price, body: bytes, messages: int, reply_tokens: int) -> float:
+    """A token is at least one byte, so bytes bound the input; the reply is bounded by what was asked for."""
+    return price.cost_usd(len(body) + MESSAGE_TOKENS * messages, reply_tokens)
+
+
+@dataclass(slots=True)
+class _Tries:
+    """What has happened to one call so far."""
+
+    failures: int = 0
+    refusals: int = 0
+    refusals_in_all: int = 0
+    accepted_before: int = 0
+    in_doubt: bool = False
+
+
+@dataclass(slots=True)
+class Calls:
+    """All calls of one run to one teacher: what they share, and what they have cost."""
+
+    session: aiohttp.ClientSession
+    teacher: Teacher
+    ledger: Ledger
+    guard: BudgetGuard
+    price: Price
+    flow: Flow
+    patience: Patience
+    rng: np.random.Generator
+    sent: int = 0
+    heard: int = 0
+    cost_usd: float = 0.0
+    _arrived: set[str] = field(default_factory=set)
+    _asking: dict[str, asyncio.Event] = field(default_factory=dict)
+    _landing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def reply(self, call: Call) -> StoredReply:
+        """The reply to a call, kept before it is returned. Two items with one text share one call."""
+        while (twin := self._asking.get(call.key)) is not None:
+            await twin.wait()
+        if call.key in self._arrived:
+            return self.ledger.known([call.key])[call.key]
+        done = self._asking[call.key] = asyncio.Event()
+        try:
+            tries = _Tries(accepted_before=self.flow.accepted)
+            while True:
+                outcome = await self._attempt(call, tries)
+                if isinstance(outcome, StoredReply):
+                    return outcome
+                await self._wait_or_give_up(outcome, tries)
+        finally:
+            del self._asking[call.key]
+            done.set()
+
+    async def land(self) -> None:
+        """Wait until every reply that has arrived is on disk, whatever became of those who asked for it."""
+        if self._landing:
+            await asyncio.gather(*self._landing, return_exceptions=True)
+
+    async def _attempt(self, call: Call, tries: _Tries) -> StoredReply | Verdict | TransportError:
+        await self.guard.reserve(call.worst_usd)
+        cost_usd, in_doubt = 0.0, False
+        try:
+            sent_at_s = await self.flow.enter()
+            try:
+                if self.flow.halted:
+                    raise StoppedError
+                await self.ledger.sending(call.key, call.item_id, self.teacher.name)
+                self.sent += 1
+                cost_usd, in_doubt = call.worst_usd, True
+                response = await post(self.session, self.teacher.base_url.rstrip("/") + CHAT_PATH, call.body)
+            finally:
+                self.flow.leave()
+            self.heard += 1
+            verdict = judge(response)
+            cost_usd, in_doubt = 0.0, False
+            if verdict.kind == "keep":
+                self.flow.sped()
+                usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
+                cost_usd = self.price.cost_usd(usage.input_tokens, usage.output_tokens)
+                self.cost_usd += cost_usd
+                return await self._keep(call, response.status, response.body, usage, cost_usd)
+            if verdict.kind == "slow":
+                self.flow.slowed(sent_at_s, verdict.wait_s)
+        except TransportError as error:
+            if isinstance(error, UnreachableError):
+                cost_usd, in_doubt = 0.0, False
+            outcome: Verdict | TransportError = error
+        else:
+            outcome = verdict
+        finally:
+            self.guard.settle(call.worst_usd, cost_usd, in_doubt=in_doubt)
+        tries.in_doubt |= in_doubt
+        if not tries.in_doubt:
+            await self.ledger.failed(call.key)
+        return outcome
+
+    async def _keep(self, call: Call, status: int, body: bytes, usage: Usage, cost_usd: float) -> StoredReply:
+        reply = StoredReply(
+            call.key, call.item_id, self.teacher.name, status, body, usage.input_tokens, usage.output_tokens, cost_usd
+        )
+        # Shielded: whoever asked may be cancelled, but what has been paid for is written.
+        landing = asyncio.ensure_future(self.ledger.arrived(reply))
+        self._landing.add(landing)
+        landing.add_done_callback(self._landing.discard)
+        await asyncio.shield(landing)
+        self._arrived.add(call.key)
+        return reply
+
+    async def _wait_or_give_up(self, outcome: Verdict | TransportError, tries: _Tries) -> None:
+        alive = self.flow.accepted > tries.accepted_before
+        tries.accepted_before = self.flow.accepted
+        if isinstance(outcome, TransportError):
+            if isinstance(outcome, UnreachableError) and self.heard == 0:
+                raise self._unreachable(outcome)
+            await self._again(None, tries, _said(outcome), alive=alive)
+            return
+        said = redacted(outcome.problem.message or outcome.problem.code or "no text", self.teacher)
+        if outcome.kind == "auth":
+            raise self._no_entry(said)
+        if outcome.kind == "no_recording":
+            raise NoRecordingError(said)
+        if outcome.kind == "rejected":
+            raise RejectedError(outcome.problem)
+        if outcome.kind == "stop":
+            raise self._gives_up(said, "correct model and base_url of this teacher in task.toml, or your account there")
+        if outcome.wait_s is not None and outcome.wait_s > self.patience.longest_wait_s:
+            raise self._gives_up(f"asked to wait {outcome.wait_s:.0f} s: {said}", "repeat the command later")
+        if outcome.kind == "slow":
+            await self._slower(outcome.wait_s, tries, said, alive=alive)
+        else:
+            await self._again(outcome.wait_s, tries, said, alive=alive)
+
+    async def _slower(self, wait_s: float | None, tries: _Tries, said: str, *, alive: bool) -> None:
+        """Refusals count against the tries only while the API takes nobody else's requests either."""
+        tries.refusals = 1 if alive else tries.refusals + 1
+        tries.refusals_in_all += 1
+        most = self.teacher.max_tries
+        if tries.refusals >= most or tries.refusals_in_all >= most * REFUSALS_A_TRY:
+            raise self._gives_up(
+                f"refused {tries.refusals_in_all} times (HTTP 429): {said}", "lower max_in_flight, or repeat later"
+            )
+        if wait_s is None:
+            await self.flow.pause(self.patience.backoff_s(tries.refusals - 1, float(self.rng.random())))
+
+    async def _again(self, wait_s: float | None, tries: _Tries, said: str, *, alive: bool) -> None:
+        tries.failures += 1
+        if tries.failures >= self.teacher.max_tries:
+            if alive:
+                # Everybody else is being served: it is this item the server cannot take.
+                raise RejectedError(ApiProblem("", "", said))
+            raise self._gives_up(f"{tries.failures} tries failed, the last with: {said}", "repeat the command later")
+        backoff_s = self.patience.backoff_s(tries.failures - 1, float(self.rng.random()))
+        await self.flow.pause(max(backoff_s, wait_s or 0.0))
+
+    def _no_entry(self, said: str) -> TeacherAuthError:
+        return TeacherAuthError(
+            f"teacher {self.teacher.name}: the API refuses the key",
+            expected=f"a key for {self.teacher.base_url} in the environment variable {self.teacher.api_key_env}",
+            found=said,
+            fix=f"export {self.teacher.api_key_env}=... and repeat the command",
+        )
+
+    def _gives_up(self, said: str, fix: str) -> TeacherError:
+        return TeacherError(
+            f"teacher {self.teacher.name}: the API does not answer",
+            expected=f"replies of {self.teacher.model} from {self.teacher.base_url}",
+            found=said,
+            fix=f"{fix}; every reply that arrived is kept",
+        )
+
+    def _unreachable(self, error: UnreachableError) -> TeacherError:
+        return TeacherError(
+            f"teacher {self.teacher.name}: nothing answers at {self.teacher.base_url}",
+            expected="an OpenAI-compatible API",
+            found=_said(error),
+            fix="start the server, or correct base_url of this teacher in task.toml",
+        )
+
+
+def _said(error: TransportError) -> str:
+    if isinstance(error, TimedOutError):
+        return "no complete reply within timeout_s"
+    kind = "connection broke" if isinstance(error, DisconnectedError) else "no connection"
+    return f"{kind}: {error}"

@@ -1,0 +1,114 @@
+"""What an API does with logprobs, n, response_format and temperature, and how a teacher is asked because of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from prompts.render import Frame, Style
+from stillhouse.errors import TeacherError
+from stillhouse.task import Teacher
+from teacher.wire import Asking, MaxTokensField
+
+Finding = Literal["honoured", "ignored", "refused"]
+How = Literal["logprobs", "samples", "verbalised"]
+SAMPLE_TEMPERATURE = 0.7
+MOST_TOP_LOGPROBS = 20
+REPAIR_ROOM = 8  # a reply that was cut off is asked for again with that many times the room
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a probe found out about one model at one address. Ignored: HTTP 200, but nothing came of it."""
+
+    logprobs: Finding
+    n: Finding
+    response_format: Finding
+    temperature: Finding
+    top_logprobs: int = MOST_TOP_LOGPROBS
+    max_tokens_field: MaxTokensField = "max_tokens"
+    recorded: bool = False
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+# A recording says what it once said, whatever else is asked of it.
+RECORDED = Capabilities("ignored", "ignored", "ignored", "ignored", top_logprobs=0, recorded=True)
+# Before the probe an estimate assumes the dearest way.
+UNPROBED = Capabilities("ignored", "honoured", "ignored", "honoured", top_logprobs=0)
+
+
+def capabilities_from_json(stored: Mapping[str, Any]) -> Capabilities | None:
+    """None for a record of another version, which is as good as none: probing again costs one tiny call."""
+    try:
+        return Capabilities(**stored)
+    except TypeError:
+        return None
+
+
+def memory_key(teacher: Teacher) -> str:
+    """Capabilities belong to a model at an address, not to a teacher of a task."""
+    return f"{endpoint_of(teacher)} {teacher.model}"
+
+
+def endpoint_of(teacher: Teacher) -> str:
+    """Where replies come from. The port of a recorded teacher changes with every start; its file does not."""
+    return f"recording:{teacher.recording}" if teacher.recording is not None else teacher.base_url.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one item is asked: `calls_an_item` calls with `n` answers each."""
+
+    how: How
+    calls_an_item: int
+    n: int
+    known: Capabilities
+
+    @property
+    def style(self) -> Style:
+        return "codes" if self.how == "logprobs" else "verbalised"
+
+    def asking(self, common: Frame) -> Asking:
+        wanted = SAMPLE_TEMPERATURE if self.how == "samples" else 0.0
+        return Asking(
+            max_tokens=common.reply_tokens,
+            max_tokens_field=self.known.max_tokens_field,
+            temperature=None if self.known.temperature == "refused" else wanted,
+            n=self.n,
+            top_logprobs=self.known.top_logprobs if self.how == "logprobs" else 0,
+            schema=common.schema if self.known.response_format == "honoured" else None,
+        )
+
+    def asking_again(self, common: Frame, *, cut_off: bool) -> Asking:
+        """For a repair: one answer, with more room if the first was cut off."""
+        return Asking(
+            max_tokens=common.reply_tokens * (REPAIR_ROOM if cut_off else 1),
+            max_tokens_field=self.known.max_tokens_field,
+            temperature=None if self.known.temperature == "refused" else 0.0,
+            top_logprobs=self.known.top_logprobs if self.how == "logprobs" else 0,
+            schema=common.schema if self.known.response_format == "honoured" else None,
+        )
+
+
+def plan_of(teacher: Teacher, known: Capabilities | None) -> Plan:
+    """Logprobs where they are given, else samples with verbalised confidence, else verbalised confidence alone."""
+    known = known or (RECORDED if teacher.recording is not None else UNPROBED)
+    if teacher.ask == "logprobs" and known.logprobs != "honoured" and known is not UNPROBED:
+        raise TeacherError(
+            f"teacher {teacher.name}: no logprobs",
+            expected='logprobs from the API, because ask = "logprobs"',
+            found=f"{teacher.model} at {endpoint_of(teacher)}: {known.logprobs}",
+            fix='set ask = "auto" for this teacher',
+        )
+    if teacher.ask == "logprobs" or (teacher.ask == "auto" and known.logprobs == "honoured"):
+        return Plan("logprobs", 1, 1, known)
+    samples_in_one_call = known.n == "honoured"
+    if teacher.samples > 1 and (teacher.ask == "samples" or (teacher.ask == "auto" and samples_in_one_call)):
+        return Plan(
+            "samples",
+            1 if samples_in_one_call else teacher.samples,
+            teacher.samples if samples_in_one_call else 1,
+            known,
+        )
+    return Plan("verbalised", 1, 1, known)

@@ -1,0 +1,93 @@
+"""Asking a teacher about many items at once: every reply kept before it is read, none paid for twice."""
+
+import asyncio
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prompts.render import frame
+from stillhouse.ledger import Ledger
+from stillhouse.records import Item, Vote
+from stillhouse.task import Task, Teacher
+from teacher.calls import Calls
+from teacher.capabilities import plan_of
+from teacher.flow import Flow, Patience
+from teacher.prices import BudgetGuard, PriceTable, check_price, load_prices, price_of
+from teacher.probe import capabilities_of
+from teacher.run import Progress, Run
+from teacher.transport import check_address, check_key, connection
+
+
+async def ask(
+    items: Sequence[Item],
+    task: Task,
+    teacher: Teacher,
+    ledger: Ledger,
+    *,
+    budget: BudgetGuard,
+    progress: Progress | None = None,
+    capabilities: MutableMapping[str, Any] | None = None,
+    prices: PriceTable | None = None,
+    patience: Patience | None = None,
+    rng: np.random.Generator | None = None,
+) -> list[Vote]:
+    """The votes of one teacher, in the order of the items; an item without a recording, or rejected, has none.
+
+    Replies already in the ledger are read again without a call. `capabilities` is a JSON-able record of what was
+    found out about APIs: it is read, and added to. Raises TeacherError, TeacherAuthError or BudgetError once what
+    was in flight has arrived; then, as after a cancellation, all that arrived is in the ledger, with its votes.
+    """
+    if not items:
+        return []
+    check_address(teacher)
+    check_key(teacher)
+    price = check_price(teacher, price_of(teacher, prices or load_prices()), budget)
+    async with connection(teacher) as session:
+        calls = Calls(
+            session=session,
+            teacher=teacher,
+            ledger=ledger,
+            guard=budget,
+            price=price,
+            flow=Flow(teacher.max_in_flight),
+            patience=patience or Patience(),
+            rng=rng if rng is not None else np.random.default_rng(task.seed),
+        )
+        try:
+            plan = plan_of(teacher, await capabilities_of(calls, capabilities if capabilities is not None else {}))
+            run = Run(calls, plan, frame(task, teacher, plan.style), len(items), progress)
+            await run.all(items)
+        finally:
+            await calls.land()
+    return [run.votes[item.id] for item in items if item.id in run.votes]
+
+
+def ask_sync(
+    items: Sequence[Item],
+    task: Task,
+    teacher: Teacher,
+    ledger: Ledger,
+    *,
+    budget: BudgetGuard,
+    progress: Progress | None = None,
+    capabilities: MutableMapping[str, Any] | None = None,
+    prices: PriceTable | None = None,
+    patience: Patience | None = None,
+    rng: np.random.Generator | None = None,
+) -> list[Vote]:
+    """`ask` for callers without an event loop of their own."""
+    return asyncio.run(
+        ask(
+            items,
+            task,
+            teacher,
+            ledger,
+            budget=budget,
+            progress=progress,
+            capabilities=capabilities,
+            prices=prices,
+            patience=patience,
+            rng=rng,
+        )
+    )

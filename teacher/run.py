@@ -1,0 +1,159 @@
+"""One run of a teacher over items: prepare, ask, repair, vote, count."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prompts.render import Frame, Prompt, fill, repair
+from stillhouse.errors import StillhouseError, TeacherError
+from stillhouse.ledger import StoredReply
+from stillhouse.records import Item, Vote
+from teacher.calls import Call, Calls, NoRecordingError, RejectedError, StoppedError, worst_usd
+from teacher.capabilities import Plan, endpoint_of
+from teacher.reading import read_replies, repaired, said, vote_of, worth_repair
+from teacher.transport import redacted
+from teacher.wire import Asking, chat_body, request_key
+
+# Called after each item: items done, items in all, US dollars spent in this run, and how often each status occurred
+# (those of votes, and "no_recording" and "rejected", which leave an item without a vote).
+Progress = Callable[[int, int, float, Mapping[str, int]], None]
+
+ITEMS_PREPARED = 512  # rendered and looked up in the ledger together
+VOTES_A_GROUP = 64
+REJECTED_IN_A_ROW = 20  # that many, and it is not the items
+REPAIR_SAMPLE = 1000  # beyond any sample index: a repair is another question than a sample
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One item with its calls, and the replies to them that are in the ledger already."""
+
+    item: Item
+    prompt: Prompt
+    calls: tuple[Call, ...]
+    known: Mapping[str, StoredReply]
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of one `ask`."""
+
+    calls: Calls
+    plan: Plan
+    common: Frame
+    total: int
+    progress: Progress | None
+    votes: dict[str, Vote] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    done: int = 0
+    failure: StillhouseError | None = None
+    _rejected_in_a_row: int = 0
+    _unrecorded: list[Vote] = field(default_factory=list)
+
+    async def all(self, items: Sequence[Item]) -> None:
+        jobs = self._jobs(items)
+        workers = [
+            asyncio.ensure_future(self._work(jobs)) for _ in range(min(self.calls.teacher.max_in_flight, len(items)))
+        ]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            self._record()
+        if self.failure is not None:
+            raise self.failure
+
+    def _jobs(self, items: Sequence[Item]) -> Iterator[Job]:
+        """Prepared a block at a time, so that a pool of millions is not rendered before the first call."""
+        asking = self.plan.asking(self.common)
+        for start in range(0, len(items), ITEMS_PREPARED):
+            block = [(item, fill(self.common, item)) for item in items[start : start + ITEMS_PREPARED]]
+            asked = [
+                tuple(self._call(item, prompt, asking, sample) for sample in range(self.plan.calls_an_item))
+                for item, prompt in block
+            ]
+            known = self.calls.ledger.known([call.key for calls in asked for call in calls])
+            for (item, prompt), calls in zip(block, asked, strict=True):
+                yield Job(item, prompt, calls, known)
+
+    async def _work(self, jobs: Iterator[Job]) -> None:
+        """One of `max_in_flight` workers; they share the iterator, which is safe because they share a thread."""
+        for job in jobs:
+            if self.failure is not None:
+                return
+            try:
+                self._voted(await self._vote(job))
+            except NoRecordingError:
+                self._count("no_recording")
+            except RejectedError as error:
+                self._rejected(error)
+            except StoppedError:
+                return
+            except StillhouseError as error:
+                self._fail(error)
+                return
+            if self.done % ITEMS_PREPARED == 0:
+                await asyncio.sleep(0)  # a run over known replies never waits, and must still be interruptible
+
+    async def _vote(self, job: Job) -> Vote:
+        replies = [job.known.get(call.key) or await self.calls.reply(call) for call in job.calls]
+        reading = read_replies(self.common, replies)
+        if worth_repair(reading, replies):
+            cut_off = reading.status == "truncated"
+            call = self._call(
+                job.item,
+                job.prompt if cut_off else repair(self.common, job.prompt, said(replies)),
+                self.plan.asking_again(self.common, cut_off=cut_off),
+                REPAIR_SAMPLE,
+            )
+            known = self.calls.ledger.known([call.key])
+            again = known.get(call.key) or await self.calls.reply(call)
+            reading = repaired(read_replies(self.common, [again]))
+            replies.append(again)
+        return vote_of(job.item.id, self.calls.teacher.name, self.common, reading, replies)
+
+    def _call(self, item: Item, prompt: Prompt, asking: Asking, sample: int) -> Call:
+        teacher = self.calls.teacher
+        body = chat_body(teacher.model, prompt, asking)
+        key = request_key(body, model=teacher.model, endpoint=endpoint_of(teacher), variant=teacher.name, sample=sample)
+        cost = worst_usd(self.calls.price, body, len(prompt.messages), asking.max_tokens * asking.n)
+        return Call(key, body, item.id, cost)
+
+    def _voted(self, vote: Vote) -> None:
+        self._rejected_in_a_row = 0
+        self.votes[vote.item_id] = vote
+        self._unrecorded.append(vote)
+        if len(self._unrecorded) >= VOTES_A_GROUP:
+            self._record()
+        self._count(vote.status)
+
+    def _rejected(self, error: RejectedError) -> None:
+        self._count("rejected")
+        self._rejected_in_a_row += 1
+        if self._rejected_in_a_row >= min(REJECTED_IN_A_ROW, self.total):
+            teacher = self.calls.teacher
+            self._fail(
+                TeacherError(
+                    f"teacher {teacher.name}: the API rejects the requests",
+                    expected=f"replies of {teacher.model} from {teacher.base_url}",
+                    found=redacted(error.problem.message or "no text", teacher),
+                    fix="correct this teacher in task.toml; every reply that arrived is kept",
+                )
+            )
+
+    def _count(self, status: str) -> None:
+        self.done += 1
+        self.counts[status] += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total, self.calls.cost_usd, self.counts)
+
+    def _fail(self, error: StillhouseError) -> None:
+        self.failure = self.failure or error
+        self.calls.flow.halt()
+
+    def _record(self) -> None:
+        votes, self._unrecorded = self._unrecorded, []
+        self.calls.ledger.record_votes(votes)

@@ -1,0 +1,136 @@
+"""The one seam to the outside world: bytes go out over HTTP, bytes or one of three failures come back."""
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from stillhouse.errors import InputError, TeacherAuthError
+from stillhouse.task import Teacher
+
+CONNECT_TIMEOUT_S = 15.0
+
+
+class TransportError(Exception):
+    """A request that got no response. Stays inside this package: the engine turns it into a TeacherError."""
+
+
+class UnreachableError(TransportError):
+    """No connection: nothing was sent, so nothing can have been charged."""
+
+
+class DisconnectedError(TransportError):
+    """The connection broke after the request was sent: it may have been charged."""
+
+
+class TimedOutError(TransportError):
+    """No complete response in time: it may have been charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@asynccontextmanager
+async def connection(teacher: Teacher) -> AsyncIterator[aiohttp.ClientSession]:
+    """One session for a whole run, with as many connections as may be in flight."""
+    local = is_local(teacher.base_url)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=teacher.max_in_flight + 1, ttl_dns_cache=300),
+        timeout=aiohttp.ClientTimeout(total=teacher.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, teacher.timeout_s)),
+        headers=_headers(teacher),
+        trust_env=not local,  # company proxies, but never between this machine and itself
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        yield session
+
+
+async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> Response:
+    return await _exchange(session, "POST", url, body)
+
+
+async def get(session: aiohttp.ClientSession, url: str) -> Response:
+    return await _exchange(session, "GET", url, None)
+
+
+async def _exchange(session: aiohttp.ClientSession, method: str, url: str, body: bytes | None) -> Response:
+    try:
+        # Redirects are not followed: the key would go along.
+        async with session.request(method, url, data=body, allow_redirects=False) as response:
+            return Response(response.status, response.headers, await response.read())
+    except aiohttp.ClientConnectorError as error:
+        raise UnreachableError(str(error)) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise UnreachableError(str(error)) from error
+    except TimeoutError as error:
+        raise TimedOutError("no complete reply in time") from error
+    except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+        raise DisconnectedError(str(error) or type(error).__name__) from error
+
+
+def is_local(base_url: str) -> bool:
+    """True for an address of this machine itself."""
+    host = urlsplit(base_url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_address(teacher: Teacher) -> None:
+    """InputError unless `base_url` can be asked at all."""
+    parts = urlsplit(teacher.base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InputError(
+            f"teacher {teacher.name}: base_url is not an address",
+            expected="http://HOST/v1 or https://HOST/v1",
+            found=repr(teacher.base_url),
+            fix="correct base_url of this teacher in task.toml",
+        )
+
+
+def check_key(teacher: Teacher) -> None:
+    """TeacherAuthError if a teacher on another machine has no key, or one no header can carry. Shows no key."""
+    key = _key(teacher)
+    if not key and not is_local(teacher.base_url):
+        raise TeacherAuthError(
+            f"teacher {teacher.name}: no API key",
+            expected=f"the key of {teacher.base_url} in the environment variable {teacher.api_key_env}",
+            found="nothing" if teacher.api_key_env not in os.environ else "an empty value",
+            fix=f"export {teacher.api_key_env}=...",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise TeacherAuthError(
+            f"teacher {teacher.name}: the API key cannot be sent",
+            expected=f"printable ASCII in the environment variable {teacher.api_key_env}",
+            found="other characters (not shown)",
+            fix=f"export {teacher.api_key_env} again, without quotes or line breaks",
+        )
+
+
+def redacted(text: str, teacher: Teacher) -> str:
+    """Some servers quote the key they refuse; ours is never shown."""
+    key = _key(teacher)
+    return text.replace(key, "[key]") if key else text
+
+
+def _key(teacher: Teacher) -> str:
+    return os.environ.get(teacher.api_key_env, "").strip()
+
+
+def _headers(teacher: Teacher) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    # A recording needs no key, so it gets none.
+    if (key := _key(teacher)) and teacher.recording is None:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
