@@ -1,0 +1,51 @@
+"""What every desk offers: records go out to people, answers come back; Argilla and plain files both do it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from stillhouse.records import Answer, MetadataValue, Suggestion
+
+REHEARSED_PREFIX = "rehearsed-"  # annotators of this name are simulated, on every desk
+
+
+@dataclass(frozen=True, slots=True)
+class DeskRecord:
+    """One item as people get it: the text, why it is asked, and a suggestion unless it is asked blind."""
+
+    item_id: str
+    text: str
+    round: int
+    reason: str
+    uncertainty: float
+    blind: bool
+    suggestion: Suggestion | None = None
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.blind and self.suggestion is not None:
+            raise ValueError(f"item {self.item_id!r} is asked blind and must not carry a suggestion")
+
+
+class Desk(Protocol):
+    """Where people answer. Every method may be repeated at any time."""
+
+    def publish(self, batch: Sequence[DeskRecord]) -> int:
+        """Put records before people and return how many were new; an item that is out already stays as it was."""
+        ...
+
+    def collect(self) -> list[Answer]:
+        """Every answer given so far, as it stands now; a pass (a discarded record) has the label None."""
+        ...
+
+    def waiting(self) -> int:
+        """How many published records still lack answers; a pass counts, or a record nobody can label waits forever."""
+        ...
+
+    def link(self) -> str:
+        """Where a person goes to answer, the least certain record first."""
+        ...
+
+
+def is_rehearsed(annotator: str) -> bool:
+    return annotator.startswith(REHEARSED_PREFIX)
