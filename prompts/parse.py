@@ -140,14 +140,13 @@ class _Objects:
 
 def _label_objects(text: str) -> _Objects | None:
     """The distinct JSON objects with a label in a text; None where one is broken: its inside could be anything."""
-    decoder = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     stripped = text.strip()[:CHARS_READ]
     objects: list[dict[str, object]] = []
     at, tried, whole = 0, 0, False
     while (at := stripped.find("{", at)) >= 0 and tried < OBJECTS_TRIED:
         tried += 1
         try:
-            value, end = decoder.raw_decode(stripped, at)
+            value, end = _DECODER.raw_decode(stripped, at)
             new = value not in objects
         except (ValueError, RecursionError):
             if stripped[at + 1 :].lstrip()[:1] == '"':
@@ -169,6 +168,9 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
 
 
 def _read_object(found: Mapping[str, object], labels: Spellings, *, clean: bool) -> Reading:

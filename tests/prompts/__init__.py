@@ -1,0 +1,1 @@
+"""Prompts and their parsing: goldens, examples, properties, hostile texts."""

@@ -1,0 +1,72 @@
+"""Every prompt that is sent, as a person would read it: STILLHOUSE_GOLDENS=write writes the files again."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prompts.render import Style, fill, frame, render, repair
+from stillhouse.records import Item
+from stillhouse.task import Task, Teacher
+from tests.prompts.words import MANY, REVERSED, TASK, TEACHER, TRAPS
+
+GOLDENS = Path(__file__).parent / "goldens"
+ITEM = Item("hd-1", "Laptop won't start & says <disk error>.\n\nSent from my phone")
+CASES: dict[str, tuple[Task, Teacher, Style]] = {
+    "helpdesk_verbalised": (TASK, TEACHER, "verbalised"),
+    "helpdesk_verbalised_reversed": (TASK, REVERSED, "verbalised"),
+    "helpdesk_codes": (TASK, TEACHER, "codes"),
+    "helpdesk_codes_reversed": (TASK, REVERSED, "codes"),
+    "bare_verbalised": (TRAPS, TEACHER, "verbalised"),
+    "many_codes": (MANY, TEACHER, "codes"),
+}
+
+
+def check(name: str, text: str) -> None:
+    path = GOLDENS / f"{name}.txt"
+    if os.environ.get("STILLHOUSE_GOLDENS") == "write":
+        path.write_text(text, encoding="utf-8", newline="\n")
+    assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_prompt_reads_as_its_golden(name: str) -> None:
+    """The words sent to a teacher change only on purpose."""
+    task, teacher, style = CASES[name]
+    check(name, render(task, teacher, ITEM, style).text())
+
+
+@pytest.mark.parametrize("style", ["verbalised", "codes"])
+def test_a_repair_reads_as_its_golden(style: Style) -> None:
+    """The words that ask again change only on purpose."""
+    common = frame(TASK, TEACHER, style)
+    check(f"repair_{style}", repair(common, fill(common, ITEM), "Hm, hard to say.").text())
+
+
+def test_the_prefix_is_the_same_for_all_items() -> None:
+    """What is common comes first and does not depend on the item, so that an API can cache it."""
+    first, second = (render(TASK, TEACHER, Item(text, text), "verbalised") for text in ("a", "b"))
+    assert first.messages[0] == second.messages[0]
+    assert first.messages[1] != second.messages[1]
+
+
+def test_the_prompt_id_follows_the_words() -> None:
+    """Another style, order, guideline or description is another prompt; another item is not."""
+    reworded = TASK.model_copy(update={"guidelines": "Other."})
+    ids = [
+        frame(task, teacher, style).prompt_id
+        for task, teacher, style in (
+            (TASK, TEACHER, "verbalised"),
+            (TASK, REVERSED, "verbalised"),
+            (TASK, TEACHER, "codes"),
+            (reworded, TEACHER, "verbalised"),
+        )
+    ]
+    assert len(set(ids)) == 4
+    assert render(TASK, TEACHER, ITEM, "verbalised").prompt_id == ids[0]
+
+
+def test_what_only_people_are_told_is_not_sent() -> None:
+    """The policy of the helpdesk's people is not in the teacher's prompt."""
+    assert TASK.people_guidelines
+    assert TASK.people_guidelines[:40] not in render(TASK, TEACHER, ITEM, "verbalised").text()
