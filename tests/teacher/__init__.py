@@ -1,0 +1,1 @@
+"""The teacher over real HTTP: the recorded server, its faults, and named fake servers."""

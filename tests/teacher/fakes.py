@@ -1,0 +1,84 @@
+"""Fake servers and a ledger for these tests; each is real HTTP or a real file, and keeps a history."""
+
+import asyncio
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from stillhouse.ledger import MemoryLedger, StoredReply
+
+SHOWN = {"A": math.log(0.6), "B": math.log(0.3), "Well": math.log(0.04)}
+VERBALISED = '{"label": "soc", "confidence": 0.8, "second": null}'
+
+
+@dataclass
+class CapableServer:
+    """An API that honours what it is told to, refuses with 400 what it is told to, and ignores the rest silently.
+
+    Asked for logprobs it honours, it says code A with the alternatives in `SHOWN`; else it says `VERBALISED`.
+    """
+
+    honours: frozenset[str] = frozenset()
+    refuses: frozenset[str] = frozenset()
+    names_what_it_refuses: bool = True
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.chat)
+        return app
+
+    async def chat(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        for part in sorted(self.refuses & set(body)):
+            said = f"Unsupported parameter: '{part}'" if self.names_what_it_refuses else "Bad Request"
+            return web.json_response({"error": {"message": said, "type": "invalid_request_error"}}, status=400)
+        logprobs = "logprobs" in self.honours and body.get("logprobs")
+        content = "A" if logprobs else VERBALISED
+        if "response_format" in self.honours and "response_format" in body:
+            names = body["response_format"]["json_schema"]["schema"]["properties"]["label"]["enum"]
+            content = content if logprobs or "soc" in names else '{"label": "yes"}'
+        top = [{"token": token, "logprob": logprob} for token, logprob in SHOWN.items()]
+        choice = {
+            "message": {"role": "assistant", "content": content},
+            "finish_reason": "stop",
+            "logprobs": {"content": [{"token": "A", "top_logprobs": top}]} if logprobs else None,
+        }
+        count = body.get("n", 1) if "n" in self.honours else 1
+        usage = {"prompt_tokens": 100, "completion_tokens": 10 * count}
+        return web.json_response({"choices": [choice] * count, "usage": usage})
+
+
+class FileLedger(MemoryLedger):
+    """A ledger in a file of lines, each flushed and synced: what kill -9 leaves of it is what arrived."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        if path.exists():
+            for line in path.read_text().splitlines():
+                stored = json.loads(line)
+                reply = StoredReply(**{**stored, "body": stored["body"].encode()})
+                self.replies[reply.request_key] = reply
+
+    async def arrived(self, reply: StoredReply) -> None:
+        with self.path.open("a") as file:
+            row = {name: getattr(reply, name) for name in StoredReply.__slots__}
+            file.write(json.dumps({**row, "body": reply.body.decode()}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        await super().arrived(reply)
+
+
+class SlowLedger(MemoryLedger):
+    """A ledger whose disk takes its time: replies arrive while it is still writing."""
+
+    async def arrived(self, reply: StoredReply) -> None:
+        await asyncio.sleep(0.05)
+        await super().arrived(reply)
