@@ -12,7 +12,7 @@ def sendable(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def tag_of(text: str) -> str:
+def tag_of(text: str, digits: int = TAG_DIGITS) -> str:
     """A tag derived from the text that does not occur in it; the same text has the same tag, so replies are reusable.
 
     A short hash alone could be forged by search; going on to the next hash while the text contains the tag cannot.
@@ -20,7 +20,7 @@ def tag_of(text: str) -> str:
     folded = text.casefold()
     attempt = 0
     while True:
-        digest = hashlib.sha256(f"{attempt}\x1f{text}".encode("utf-8", "surrogatepass")).hexdigest()[:TAG_DIGITS]
+        digest = hashlib.sha256(f"{attempt}\x1f{text}".encode("utf-8", "surrogatepass")).hexdigest()[:digits]
         if digest not in folded:
             return digest
         attempt += 1

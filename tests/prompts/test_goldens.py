@@ -54,13 +54,10 @@ def test_the_prompt_id_follows_the_words() -> None:
     """Another style, order, guideline or description is another prompt; another item is not."""
     reworded = TASK.model_copy(update={"guidelines": "Other."})
     ids = [
-        frame(task, teacher, style).prompt_id
-        for task, teacher, style in (
-            (TASK, TEACHER, "verbalised"),
-            (TASK, REVERSED, "verbalised"),
-            (TASK, TEACHER, "codes"),
-            (reworded, TEACHER, "verbalised"),
-        )
+        frame(TASK, TEACHER, "verbalised").prompt_id,
+        frame(TASK, REVERSED, "verbalised").prompt_id,
+        frame(TASK, TEACHER, "codes").prompt_id,
+        frame(reworded, TEACHER, "verbalised").prompt_id,
     ]
     assert len(set(ids)) == 4
     assert render(TASK, TEACHER, ITEM, "verbalised").prompt_id == ids[0]

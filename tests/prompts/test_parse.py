@@ -120,7 +120,9 @@ def test_spellings_name_their_label(text: str, label: str) -> None:
     assert mass(parse_verbalised(text, TRAPPED), TRAPPED.names) == {label: 1.0}
 
 
-@pytest.mark.parametrize(("text", "status"), [("J", "ok"), (" J.", "repaired"), ("J = soc", "repaired"), ("soc", "repaired")])
+@pytest.mark.parametrize(
+    ("text", "status"), [("J", "ok"), (" J.", "repaired"), ("J = soc", "repaired"), ("soc", "repaired")]
+)
 def test_a_code_without_logprobs_is_one_sample(text: str, status: str) -> None:
     """J is soc, the tenth label."""
     reading = parse_code(text, CODES, TEAMS)

@@ -17,7 +17,9 @@ WORDS = st.sampled_from(
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS
 SHAPED = st.fixed_dictionaries({}, optional={"label": SCALARS, "confidence": SCALARS, "second": SCALARS, "x": SCALARS})
 REPLIES = st.one_of(st.text(), st.lists(WORDS).map(" ".join), SHAPED.map(json.dumps))
-TOKENS = st.lists(st.tuples(st.sampled_from(["A", " B", "\n", "The"]), st.dictionaries(st.text(max_size=2), st.floats())))
+TOKENS = st.lists(
+    st.tuples(st.sampled_from(["A", " B", "\n", "The"]), st.dictionaries(st.text(max_size=2), st.floats()))
+)
 
 
 def is_sound(reading: Reading) -> bool:

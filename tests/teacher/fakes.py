@@ -77,8 +77,13 @@ class FileLedger(MemoryLedger):
 
 
 class SlowLedger(MemoryLedger):
-    """A ledger whose disk takes its time: replies arrive while it is still writing."""
+    """A ledger whose disk takes its time: replies arrive while it is still writing. `begun` names what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: set[str] = set()
 
     async def arrived(self, reply: StoredReply) -> None:
+        self.begun.add(reply.request_key)
         await asyncio.sleep(0.05)
         await super().arrived(reply)

@@ -19,6 +19,7 @@ from teacher.recorded import recorded_teacher
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk"
 REPLIES = HELPDESK / "replies.jsonl"
 TASK = load_task(HELPDESK / "team.toml")
+Memory = dict[str, Any]
 SOON = Patience(first_backoff_s=0.005, most_backoff_s=0.02, longest_wait_s=5.0)
 
 

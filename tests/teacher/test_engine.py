@@ -11,14 +11,16 @@ from stillhouse.records import Item
 from teacher.engine import ask_sync
 from teacher.faults import Fault, Faults, RequestLog
 from teacher.prices import BudgetGuard
-from tests.teacher.helpdesk import TASK, ask_about, helpdesk_teacher, items, same_as_recorded, teacher_at
+from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, items, same_as_recorded, teacher_at
 
 
 @pytest.mark.parametrize("variant", ["A", "B"])
 def test_votes_over_http_equal_the_recording(variant: str) -> None:
     """Label, confidence and second of 300 messages, in the order of the items, whatever the order of the labels."""
     with helpdesk_teacher(300) as url:
-        teacher = teacher_at(url, name=variant, model=f"team/{variant}", label_order="as_given" if variant == "A" else "reversed")
+        teacher = teacher_at(
+            url, name=variant, model=f"team/{variant}", label_order="as_given" if variant == "A" else "reversed"
+        )
         votes = ask_about(300, teacher)
     assert [vote.item_id for vote in votes] == [item.id for item in items(300)]
     assert {(vote.status, vote.origin, vote.source) for vote in votes} == {("ok", "verbalised", variant)}
@@ -39,7 +41,8 @@ def test_a_second_run_makes_no_call() -> None:
 
 def test_what_is_remembered_of_an_api_saves_the_probe() -> None:
     """The record of capabilities is filled by the first run and read by the second, without any server."""
-    ledger, memory = MemoryLedger(), {}
+    ledger = MemoryLedger()
+    memory: Memory = {}
     with helpdesk_teacher(20) as url:
         first = ask_about(20, teacher_at(url), ledger, capabilities=memory)
     assert memory[f"{url} team/A"]["recorded"] is True
@@ -133,4 +136,3 @@ def test_a_vote_that_abstains_is_still_a_vote() -> None:
     assert Counter(vote.status for vote in votes) == dict.fromkeys(say, 1)
     assert {(sum(vote.probs), vote.residual) for vote in votes} == {(0.0, 1.0)}
     assert log.requests == 5  # a refusal is not argued with
-

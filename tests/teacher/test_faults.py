@@ -8,7 +8,7 @@ import pytest
 from stillhouse.errors import TeacherAuthError, TeacherError
 from stillhouse.ledger import MemoryLedger
 from teacher.faults import Fault, Faults, RequestLog
-from tests.teacher.helpdesk import ask_about, helpdesk_teacher, items, same_as_recorded, teacher_at
+from tests.teacher.helpdesk import Memory, ask_about, helpdesk_teacher, items, same_as_recorded, teacher_at
 
 TEXT = items(1)[0].text
 
@@ -53,7 +53,7 @@ def test_an_unreadable_reply_is_kept_and_repaired_by_one_call(fault: Fault) -> N
     """Both replies are in the ledger, both are paid for, and a repeated run asks for neither."""
     ledger, log = MemoryLedger(), RequestLog()
     with helpdesk_teacher(1, Faults(texts={TEXT: (fault,)}), log) as url:
-        memory: dict[str, object] = {}
+        memory: Memory = {}
         (vote,) = ask_about(1, teacher_at(url), ledger, capabilities=memory)
         again = ask_about(1, teacher_at(url), ledger, capabilities=memory)
     assert vote.status == "repaired"
@@ -115,7 +115,8 @@ def test_the_key_is_sent_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("status", [500, 429])
 def test_an_api_that_never_recovers_is_given_up_after_max_tries(status: int) -> None:
     """What arrived before it died is kept with its votes, and a repeated run asks only for the rest."""
-    log, ledger, memory = RequestLog(), MemoryLedger(), {}
+    log, ledger = RequestLog(), MemoryLedger()
+    memory: Memory = {}
     with helpdesk_teacher(60, Faults(always=Fault("status", status), always_after=25), log) as url:
         with pytest.raises(TeacherError, match="does not answer"):
             ask_about(60, teacher_at(url, max_in_flight=4), ledger, capabilities=memory)
@@ -186,7 +187,8 @@ def test_a_server_that_is_always_too_slow_is_given_up_in_doubt() -> None:
 
 def test_a_text_beyond_the_context_abstains_as_truncated() -> None:
     """The refusal is kept as a reply, so that it is not asked for again."""
-    ledger, memory, log = MemoryLedger(), {}, RequestLog()
+    ledger, log = MemoryLedger(), RequestLog()
+    memory: Memory = {}
     fault = Fault("status", 400, "context_length_exceeded", "maximum context length is 8192 tokens")
     with helpdesk_teacher(3, Faults(texts={TEXT: (fault,)}), log) as url:
         votes = ask_about(3, teacher_at(url), ledger, capabilities=memory)
