@@ -146,7 +146,9 @@ class Task(Frozen):
         if not self.teachers:
             problems.append("teachers: expected at least one [[teachers]] table, found none")
         names = [teacher.name for teacher in self.teachers]
-        problems += [f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})]
+        problems += [
+            f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})
+        ]
         if self.desk.kind == "argilla" and not self.desk.url:
             problems.append('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
         if problems:

@@ -1,0 +1,84 @@
+"""Group commit: many tasks wait for one fsync."""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+Statement = tuple[str, tuple[Any, ...]]
+MOST_A_GROUP = 512
+
+
+class GroupCommitter:
+    """One thread that writes what many tasks hand in, a group to a transaction.
+
+    While one group is being synced to disk the next one gathers, so the group grows with the load and a lone write
+    waits for nobody. `turn` is held for the length of a transaction: the connection is shared with its owner.
+    """
+
+    def __init__(self, db: sqlite3.Connection, turn: threading.Lock) -> None:
+        self._db, self._turn = db, turn
+        self._queue: queue.SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def commit(self, statements: Sequence[Statement]) -> None:
+        """Returns once the statements are on disk; raises what SQLite raised if their group could not be written."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put((statements, done))
+        await asyncio.shield(done)  # a cancelled caller must not undo what is being written
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            last = False
+            while len(group) < MOST_A_GROUP and not self._queue.empty():
+                entry = self._queue.get()
+                if entry is None:
+                    last = True
+                    break
+                group.append(entry)
+            self._write(group)
+            if last:
+                return
+
+    def _write(self, group: list[tuple[Sequence[Statement], asyncio.Future[None]]]) -> None:
+        failure: sqlite3.Error | None = None
+        try:
+            with self._turn, transaction(self._db):
+                for statements, _ in group:
+                    for statement, row in statements:
+                        self._db.execute(statement, row)
+        except sqlite3.Error as error:
+            failure = error
+        for _, done in group:
+            done.get_loop().call_soon_threadsafe(_settle, done, failure)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _settle(done: "asyncio.Future[None]", failure: sqlite3.Error | None) -> None:
+    if done.cancelled():
+        return
+    if failure is None:
+        done.set_result(None)
+    else:
+        done.set_exception(failure)

@@ -1,0 +1,1 @@
+"""Numbered steps that bring a store up to date, oldest first."""

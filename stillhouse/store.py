@@ -1,0 +1,299 @@
+"""The project's memory: one SQLite file in WAL mode, one writer, nothing paid for ever lost."""
+
+import fcntl
+import importlib.resources
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Self
+
+import zstandard
+
+from stillhouse.commits import GroupCommitter, transaction
+from stillhouse.errors import DiskFullError, StoreError, StoreLockedError, StoreTooNewError
+from stillhouse.ledger import StoredReply
+from stillhouse.records import Answer, Item, Pick, RoundRecord, Vote
+
+STORE_FILE = "store.sqlite"
+LOCK_FILE = "store.lock"
+KEYS_A_QUERY = 500
+
+
+class Store:
+    """Opened by one process at a time (a lock says who holds it); readable by others through `read_only`.
+
+    Every method commits before it returns. `sending`, `arrived` and `failed` are awaited by many tasks at once and
+    committed in groups by one thread. Raises StoreError and its kinds.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.path = folder / STORE_FILE
+        self._lock: IO[str] | None = None
+        self._turn = threading.Lock()
+        if read_only:
+            if not self.path.exists():
+                raise StoreError(
+                    f"no store in {folder}",
+                    expected=f"{STORE_FILE}, written by an earlier run",
+                    found="nothing",
+                    fix="start with: stillhouse run TASK --run " + str(folder),
+                )
+            self._db = _opened(self.path, read_only=True)
+        else:
+            with _storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _locked(folder)
+            self._db = _opened(self.path, read_only=False)
+        with _storage_errors(folder):
+            _migrate(self._db, self.path, read_only=read_only)
+        if not read_only:
+            # What was in flight when an earlier process died may have been paid for: say so, and never forget it.
+            self._write("UPDATE requests SET state = 'in_doubt' WHERE state = 'in_flight'", [()])
+        self._committer = None if read_only else GroupCommitter(self._db, self._turn)
+
+    def close(self) -> None:
+        if self._committer is not None:
+            self._committer.close()
+        self._db.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what was paid for (stillhouse.ledger.Ledger) ---------------------------------------------------------------
+
+    def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
+        found: dict[str, StoredReply] = {}
+        unpack = zstandard.ZstdDecompressor()
+        for start in range(0, len(request_keys), KEYS_A_QUERY):
+            part = request_keys[start : start + KEYS_A_QUERY]
+            marks = ",".join("?" * len(part))
+            for row in self._rows(f"SELECT * FROM replies WHERE request_key IN ({marks})", part):  # noqa: S608
+                found[row[0]] = StoredReply(row[0], row[1], row[2], row[3], unpack.decompress(row[4]), *row[5:])
+        return found
+
+    async def sending(self, request_key: str, item_id: str, source: str) -> None:
+        await self._grouped(
+            "INSERT INTO requests VALUES (?, ?, ?, 'in_flight') "
+            "ON CONFLICT (request_key) DO UPDATE SET state = 'in_flight'",
+            (request_key, item_id, source),
+        )
+
+    async def arrived(self, reply: StoredReply) -> None:
+        body = zstandard.ZstdCompressor(level=3).compress(reply.body)
+        row = (reply.request_key, reply.item_id, reply.source, reply.status, body)
+        await self._grouped(
+            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, reply.input_tokens, reply.output_tokens, reply.cost_usd),
+            then=("UPDATE requests SET state = 'arrived' WHERE request_key = ?", (reply.request_key,)),
+        )
+
+    async def failed(self, request_key: str) -> None:
+        await self._grouped("UPDATE requests SET state = 'failed' WHERE request_key = ?", (request_key,))
+
+    def record_votes(self, votes: Iterable[Vote]) -> None:
+        self._write(
+            "INSERT OR REPLACE INTO votes VALUES (?, ?, ?)",
+            [(vote.item_id, vote.source, json.dumps(asdict(vote))) for vote in votes],
+        )
+
+    def in_doubt(self) -> int:
+        """Requests that were in flight at a crash: they may have been paid for, and their reply never arrived."""
+        return int(self._rows("SELECT count(*) FROM requests WHERE state = 'in_doubt'")[0][0])
+
+    def spent_usd(self) -> float:
+        return float(self._rows("SELECT coalesce(sum(cost_usd), 0) FROM replies")[0][0])
+
+    def reply_counts(self) -> dict[str, int]:
+        return {row[0]: row[1] for row in self._rows("SELECT source, count(*) FROM replies GROUP BY source")}
+
+    # -- the pool ---------------------------------------------------------------------------------------------------
+
+    def add_items(self, items: Iterable[Item]) -> None:
+        """Items that are not known yet are added at the end; the text of a known id must not have changed."""
+        known = {item.id: item.text for item in self.items()}
+        fresh = []
+        for item in items:
+            if item.id not in known:
+                fresh.append((item.id, item.text, json.dumps(dict(item.metadata), ensure_ascii=False)))
+            elif known[item.id] != item.text:
+                raise StoreError(
+                    f"the text of item {item.id!r} has changed since this run began",
+                    expected=known[item.id][:80],
+                    found=item.text[:80],
+                    fix="give the changed text a new id, or start a new run",
+                )
+        self._write("INSERT INTO items (id, text, metadata) VALUES (?, ?, ?)", fresh)
+
+    def items(self) -> list[Item]:
+        return [
+            Item(row[0], row[1], json.loads(row[2]))
+            for row in self._rows("SELECT id, text, metadata FROM items ORDER BY position")
+        ]
+
+    # -- what was said ----------------------------------------------------------------------------------------------
+
+    def votes(self) -> list[Vote]:
+        rows = self._rows("SELECT record FROM votes ORDER BY source, item_id")
+        return [Vote(**{**record, "probs": tuple(record["probs"])}) for record in map(json.loads, _first(rows))]
+
+    def add_picks(self, picks: Sequence[Pick]) -> None:
+        """A whole batch at once: a crash leaves all of it or nothing."""
+        self._write(
+            "INSERT OR IGNORE INTO picks VALUES (?, ?, ?, ?)",
+            [(pick.item_id, pick.round, place, json.dumps(asdict(pick))) for place, pick in enumerate(picks)],
+        )
+
+    def picks(self, round_number: int | None = None) -> list[Pick]:
+        where, values = ("", ()) if round_number is None else ("WHERE round = ?", (round_number,))
+        rows = self._rows(f"SELECT record FROM picks {where} ORDER BY round, position", values)  # noqa: S608
+        return [Pick(**json.loads(record)) for record in _first(rows)]
+
+    def add_answers(self, answers: Iterable[Answer]) -> None:
+        """An answer of the same item and annotator replaces the older one: people may change their mind."""
+        self._write(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
+            [(answer.item_id, answer.annotator, json.dumps(asdict(answer))) for answer in answers],
+        )
+
+    def answers(self) -> list[Answer]:
+        rows = self._rows("SELECT record FROM answers ORDER BY item_id, annotator")
+        return [Answer(**json.loads(record)) for record in _first(rows)]
+
+    # -- what was done ----------------------------------------------------------------------------------------------
+
+    def add_round(self, record: RoundRecord) -> None:
+        self._write("INSERT OR REPLACE INTO rounds VALUES (?, ?)", [(record.round, json.dumps(asdict(record)))])
+
+    def rounds(self) -> list[RoundRecord]:
+        return [RoundRecord(**json.loads(r)) for r in _first(self._rows("SELECT record FROM rounds ORDER BY round"))]
+
+    def note(self, name: str, default: Any = None) -> Any:
+        rows = self._rows("SELECT value FROM notes WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else default
+
+    def write_note(self, name: str, value: Any) -> None:
+        self._write("INSERT OR REPLACE INTO notes VALUES (?, ?)", [(name, json.dumps(value))])
+
+    # -- underneath -------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with _storage_errors(self.folder), self._turn:
+            return self._db.execute(query, tuple(values)).fetchall()
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        with _storage_errors(self.folder), self._turn, transaction(self._db):
+            self._db.executemany(statement, rows)
+
+    async def _grouped(
+        self, statement: str, row: tuple[Any, ...], then: tuple[str, tuple[Any, ...]] | None = None
+    ) -> None:
+        assert self._committer is not None, "a store that is open for reading only pays for nothing"
+        with _storage_errors(self.folder):
+            await self._committer.commit([(statement, row), *([then] if then else [])])
+
+
+def _first(rows: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    return (row[0] for row in rows)
+
+
+def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    with _storage_errors(path.parent):
+        target = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        db = sqlite3.connect(target, uri=True, timeout=30.0, isolation_level=None, check_same_thread=False)
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+        return db
+
+
+def _locked(folder: Path) -> IO[str]:
+    lock = (folder / LOCK_FILE).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise StoreLockedError(
+            f"{folder} is in use",
+            expected="one run on a project at a time",
+            found=f"process {holder} holds it",
+            fix="wait for it to end, or give this run another folder with --run",
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _migrate(db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    scripts = sorted(
+        (
+            entry
+            for entry in importlib.resources.files("stillhouse.migrations").iterdir()
+            if entry.name.endswith(".sql")
+        ),
+        key=lambda entry: entry.name,
+    )
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(scripts):
+        raise StoreTooNewError(
+            f"{path} was written by a newer Stillhouse",
+            expected=f"a store of version {len(scripts)} or older",
+            found=f"version {version}",
+            fix="upgrade Stillhouse, or use the version that wrote it; nothing was changed",
+        )
+    if read_only and version < len(scripts):
+        raise StoreError(
+            f"{path} is of an older version",
+            expected=f"version {len(scripts)}",
+            found=f"version {version}",
+            fix="repeat the run that wrote it: it brings the store up to date",
+        )
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        db.executescript(
+            f"BEGIN IMMEDIATE;\n{script.read_text(encoding='utf-8')}\nPRAGMA user_version = {number};\nCOMMIT;"
+        )
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system raise into this project's errors."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "disk is full" in text or "disk I/O error" in text:
+            raise _disk_full(folder, text) from error
+        raise StoreError(
+            f"the store in {folder} cannot be used",
+            expected="a Stillhouse store that this process may read and write",
+            found=text,
+            fix="check the file and its permissions; a copy of the folder is the backup",
+        ) from error
+    except OSError as error:
+        if error.errno in {28, 122}:  # ENOSPC, EDQUOT
+            raise _disk_full(folder, str(error)) from error
+        raise StoreError(
+            f"{folder} cannot be used", found=str(error), fix="check that the folder can be written"
+        ) from error
+
+
+def _disk_full(folder: Path, found: str) -> DiskFullError:
+    return DiskFullError(
+        f"no room left to write in {folder}",
+        expected="free disk space",
+        found=found,
+        fix="make room and repeat the command: everything committed so far is safe",
+    )
