@@ -27,7 +27,7 @@ class ArgillaApi:
     api_key: str = field(repr=False)
     session: requests.Session = field(default_factory=_session, repr=False, compare=False)
 
-    def call(self, method: str, path: str, *, doing: str, body: object = None, **query: str | int) -> Any:
+    def call(self, method: str, path: str, *, doing: str, body: Any = None, **query: str | int) -> Any:
         """The JSON of the reply, or None where there is none."""
         self.session.trust_env = urlsplit(self.url).hostname not in _LOOPBACK  # no proxy leads to this machine
         headers = {"X-Argilla-Api-Key": self.api_key}

@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from argilla_setup.argilla_api import ArgillaApi
 from stillhouse.errors import DeskError, InputError
 from stillhouse.task import Task
 
@@ -32,8 +33,9 @@ def guidelines(task: Task) -> str:
     return text
 
 
-def create_dataset(url: str, api_key: str, task: Task) -> str:
+def create_dataset(api: ArgillaApi, task: Task) -> str:
     """Make and publish the task's dataset, and its workspace when missing; return the dataset's id."""
+    text = guidelines(task)
     too_long = [name for name in task.label_names if len(name) > _LABEL_MAX_CHARS]
     if too_long:
         raise InputError(
@@ -47,24 +49,24 @@ def create_dataset(url: str, api_key: str, task: Task) -> str:
 
     logging.getLogger("argilla").setLevel(logging.WARNING)
     try:
-        client = rg.Argilla(api_url=url, api_key=api_key, retries=1)
+        client = rg.Argilla(api_url=api.url, api_key=api.api_key, retries=1)
         workspace = next((each for each in client.workspaces if each.name == task.desk.workspace), None)
         workspace = workspace or rg.Workspace(name=task.desk.workspace, client=client).create()
         dataset = rg.Dataset(
-            name=dataset_name(task), workspace=workspace, settings=_settings(task, client), client=client
+            name=dataset_name(task), workspace=workspace, settings=_settings(task, text, client), client=client
         ).create()
-    except Exception as error:  # noqa: BLE001 — the client lets errors of httpx, pydantic and its own through
+    except Exception as error:  # the client lets errors of httpx, of pydantic and its own through
         cause = error.__cause__ or error
         raise DeskError(
             f"the dataset {dataset_name(task)} could not be made in Argilla",
-            expected=f"a dataset in the workspace {task.desk.workspace!r} at {url}",
+            expected=f"a dataset in the workspace {task.desk.workspace!r} at {api.url}",
             found=f"{type(cause).__name__}: {' '.join(str(cause).split())[:400]}",
             fix="mend what it says, then repeat the command",
         ) from error
     return str(dataset.id)
 
 
-def _settings(task: Task, client: Any) -> Any:
+def _settings(task: Task, text: str, client: Any) -> Any:
     import argilla as rg
 
     described = [f"{label.name}: {label.description}" for label in task.labels if label.description]
@@ -79,7 +81,7 @@ def _settings(task: Task, client: Any) -> Any:
         client=client,
     )
     return rg.Settings(
-        guidelines=guidelines(task),
+        guidelines=text,
         fields=[rg.TextField(name=FIELD, title="Text", use_markdown=False, client=client)],
         questions=[question],
         metadata=[

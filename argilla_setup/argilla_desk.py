@@ -131,7 +131,7 @@ class ArgillaDesk:
             self.api.call("DELETE", f"/datasets/{found['id']}", doing="removing a half made dataset")
             found = None
         if found is None:
-            return create_dataset(self.api.url, self.api.api_key, self.task)
+            return create_dataset(self.api, self.task)
         wanted = {
             "guidelines": guidelines(self.task),
             "distribution": {"strategy": "overlap", "min_submitted": self.task.desk.min_submitted},

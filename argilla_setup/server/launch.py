@@ -71,10 +71,26 @@ def keep_validators() -> None:
     models.TypeAdapter = kept
 
 
+def build_events_only_for_webhooks() -> None:
+    """The stock server reads half a dozen tables for each event before it looks whether a webhook wants to hear it."""
+    from argilla_server.bulk import records_bulk
+    from argilla_server.contexts import datasets, distribution, records, webhooks
+
+    def when_heard(notify: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        async def checked(db: Any, event: Any, subject: Any) -> Any:
+            return await notify(db, event, subject) if await webhooks.list_enabled_webhooks(db) else []
+
+        return checked
+
+    for module in (records_bulk, datasets, distribution, records):
+        for name in ("notify_record_event_v1", "notify_response_event_v1"):
+            if hasattr(module, name):
+                setattr(module, name, when_heard(getattr(module, name)))
+
+
 def run_jobs_inline() -> None:
     """What the stock server hands to Redis runs as a task of the event loop; the Hub jobs say that they are missing."""
     from argilla_server import _app
-    from argilla_server.contexts import webhooks  # noqa: F401 — completes the models before jobs use them
     from argilla_server.database import AsyncSessionLocal
     from argilla_server.errors.future import UnprocessableEntityError
     from argilla_server.jobs import dataset_jobs, hub_jobs, webhook_jobs
@@ -156,6 +172,7 @@ def main() -> None:
     import engine  # noqa: F401 — registers itself under the name "database"
 
     keep_validators()
+    build_events_only_for_webhooks()
     run_jobs_inline()
     asyncio.run(ensure_owner(credentials["username"], credentials["password"], credentials["api_key"]))
     import uvicorn
