@@ -35,6 +35,7 @@ class Data(Frozen):
     metadata: tuple[str, ...] = ()
     gold: str | None = None
     gold_label: str = "label"
+    duplicate_texts: Literal["error", "drop"] = "error"
     max_chars: PositiveInt = 20_000
 
 

@@ -1,0 +1,55 @@
+"""The teachers' votes as one table: sources by items by labels."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.probabilities import Bools, Floats
+from stillhouse.records import Vote
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoteTable:
+    """`probs` (s, n, k) with what a reply left open spread evenly over the labels; `usable` (s, n) is false where a
+    source said nothing that could be read: its row is uniform.
+    """
+
+    sources: tuple[str, ...]
+    probs: Floats
+    usable: Bools
+
+    def pooled(self) -> NDArray[np.float64]:
+        """The linear opinion pool of the usable votes, (n, k); uniform where there is none (Stone 1961)."""
+        weight = self.usable[:, :, None].astype(np.float64)
+        count = weight.sum(axis=0)
+        k = self.probs.shape[2]
+        summed = (self.probs * weight).sum(axis=0)
+        out: NDArray[np.float64] = np.where(count > 0, summed / np.maximum(count, 1), 1.0 / k)
+        return out
+
+    def agreement(self) -> float:
+        """Share of items on which all usable votes name the same label; nan with fewer than two sources."""
+        both = self.usable.all(axis=0)
+        if len(self.sources) < 2 or not both.any():
+            return float("nan")
+        top = self.probs[:, both].argmax(axis=2)
+        return float((top == top[0]).all(axis=0).mean())
+
+    def rows(self, index: NDArray[np.intp]) -> "VoteTable":
+        return VoteTable(self.sources, self.probs[:, index], self.usable[:, index])
+
+
+def vote_table(votes: Iterable[Vote], item_ids: Sequence[str], sources: Sequence[str], k: int) -> VoteTable:
+    """Votes of other items or sources are passed over; a missing vote counts as unusable."""
+    row = {item_id: number for number, item_id in enumerate(item_ids)}
+    column = {source: number for number, source in enumerate(sources)}
+    probs = np.full((len(sources), len(item_ids), k), 1.0 / k)
+    usable = np.zeros((len(sources), len(item_ids)), dtype=bool)
+    for vote in votes:
+        if vote.usable and vote.item_id in row and vote.source in column:
+            at = column[vote.source], row[vote.item_id]
+            probs[at] = np.asarray(vote.probs) + vote.residual / k
+            usable[at] = True
+    return VoteTable(tuple(sources), probs, usable)
