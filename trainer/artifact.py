@@ -1,0 +1,186 @@
+"""A student on disk: a folder that is whole or not there, checked by hash before anything in it is believed."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from stillhouse.errors import DiskFullError, ModelError
+from stillhouse.task import Student
+from trainer.base import Base, load_base, sha256_of
+from trainer.card import model_card
+from trainer.linear import LinearHead
+from trainer.lora import Adapter, with_adapter
+from trainer.student import FittedStudent
+
+__all__ = ["is_complete", "load_student", "model_card", "model_id_of", "save_student"]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def save_student(student: FittedStudent, folder: Path, *, task_json: str, metrics: Mapping[str, Any], card: str) -> str:
+    """Write the student to `folder` and give its model id back.
+
+    All is written beside `folder` first, the manifest (sha256 of each file) last, and moved there as a whole: a folder
+    that was there before is replaced. Raises DiskFullError or ModelError where it cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        try:
+            _write(student, part, task_json, metrics, card)
+            _move(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else ModelError
+        raise kind(
+            f"the student cannot be saved to {folder}",
+            expected="a folder that can be written to, with room for a few MB",
+            found=str(error),
+            fix="make room or choose another folder, and repeat the command",
+        ) from error
+    return student.model_id
+
+
+def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
+    """Read a student that `save_student` wrote; its predictions are the ones it made before.
+
+    `base` saves loading it again. Raises ModelError where the folder is incomplete or was changed, or where the base
+    is missing or has other weights than the ones the student was trained on.
+    """
+    manifest = _verified(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings = Student.model_validate(config["settings"])
+    base = base or load_base(config["base"], expected_sha256=config["base_sha256"])
+    if base.sha256 != config["base_sha256"]:
+        raise ModelError(
+            f"the student in {folder} was trained on another base",
+            expected=f"{config['base']} with sha256 {config['base_sha256']}",
+            found=f"{base.name} with sha256 {base.sha256}",
+            fix="load it with its own base, or train a new student",
+        )
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
+    arrays = load_file(folder / "head.safetensors")
+    adapter = _read_adapter(folder / "adapter") if config["recipe"] == "lora" else None
+    encoder = base.encoder if adapter is None else with_adapter(base.encoder, adapter)
+    student = FittedStudent(
+        label_names=tuple(config["label_names"]),
+        base=replace(base, encoder=encoder, tokenizer=tokenizer),
+        head=LinearHead(arrays["weight"], arrays["bias"]),
+        temperature=float(config["temperature"]),
+        settings=settings,
+        adapter=adapter,
+        facts=config["facts"],
+    )
+    if student.model_id != manifest["model_id"]:
+        raise _damaged(folder, f"model id {manifest['model_id']}", f"model id {student.model_id}")
+    return student
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a whole, unchanged student is in `folder` (its base is not looked for)."""
+    try:
+        _verified(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def model_id_of(folder: Path) -> str:
+    """The id of the student in `folder`, without loading it. Raises ModelError where it is incomplete or changed."""
+    return str(_verified(folder)["model_id"])
+
+
+def _write(student: FittedStudent, part: Path, task_json: str, metrics: Mapping[str, Any], card: str) -> None:
+    save_file({"weight": student.head.weight, "bias": student.head.bias}, part / "head.safetensors")
+    if student.adapter is not None:
+        student.adapter.config.save_pretrained(part / "adapter")
+        save_file(student.adapter.tensors, part / "adapter" / "adapter_model.safetensors")
+    student.base.tokenizer.save_pretrained(part / "tokenizer")
+    config = {
+        "format": FORMAT,
+        "base": student.base.name,
+        "base_sha256": student.base.sha256,
+        "recipe": student.recipe,
+        "temperature": student.temperature,
+        "label_names": student.label_names,
+        "max_tokens": student.settings.max_tokens,
+        "settings": student.settings.model_dump(mode="json"),
+        "facts": dict(student.facts),
+    }
+    (part / "config.json").write_text(_json(config), encoding="utf-8")
+    (part / "task.json").write_text(task_json, encoding="utf-8")
+    (part / "metrics.json").write_text(_json(dict(metrics)), encoding="utf-8")
+    (part / "README.md").write_text(card, encoding="utf-8")
+    files = sorted(path for path in part.rglob("*") if path.is_file())
+    hashes = {path.relative_to(part).as_posix(): sha256_of(path) for path in files}
+    manifest = {"format": FORMAT, "model_id": student.model_id, "files": hashes}
+    (part / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+    for path in [*files, part / MANIFEST]:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    part.chmod(0o755)
+
+
+def _move(part: Path, folder: Path) -> None:
+    """`os.replace` does not overwrite a folder that has something in it, so an old one steps aside first."""
+    if not folder.exists():
+        part.replace(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
+    folder.replace(aside)
+    part.replace(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = dict(manifest["files"])
+        known = manifest["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = "no such folder" if not folder.is_dir() else f"no manifest that can be read ({type(error).__name__})"
+        raise _damaged(folder, f"a finished student: {MANIFEST} is written last", found) from error
+    if not known:
+        raise _damaged(folder, f"format {FORMAT}", f"format {manifest['format']}")
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    if there != set(files):
+        raise _damaged(folder, ", ".join(sorted(files)), ", ".join(sorted(there)) or "nothing")
+    for name, sha256 in sorted(files.items()):
+        if (found := sha256_of(folder / name)) != sha256:
+            raise _damaged(folder, f"{name} with sha256 {sha256}", f"sha256 {found}")
+    return manifest
+
+
+def _read_adapter(folder: Path) -> Adapter:
+    import peft
+
+    tensors = {
+        name: np.ascontiguousarray(tensor) for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+    }
+    return Adapter(peft.LoraConfig.from_pretrained(folder), tensors)
+
+
+def _damaged(folder: Path, expected: str, found: str) -> ModelError:
+    return ModelError(
+        f"the student in {folder} is incomplete or was changed",
+        expected=expected,
+        found=found,
+        fix="train it again, or copy the folder again from where it was saved",
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,106 @@
+"""The model card: what a student is, what it was taught by, how good it is, and what it is not for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.student import FittedStudent
+
+
+def model_card(
+    student: FittedStudent,
+    *,
+    name: str,
+    question: str,
+    taught_by: Mapping[str, int],
+    metrics: Mapping[str, Any],
+    rehearsed_answers: int = 0,
+    recorded_teacher: str | None = None,
+) -> str:
+    """Markdown. `taught_by` counts texts by source ("teacher", "people"); `metrics` are numbers, or intervals as
+    their JSON ({value, lo, hi, n, on, method}).
+
+    `rehearsed_answers` are those of simulated experts, `recorded_teacher` the name of a teacher that was played back.
+    """
+    parts = [
+        f"# {name}\n\n{question}\n\nModel id `{student.model_id}`, made by Stillhouse.",
+        "## Labels\n\n" + "\n".join(f"- {label}" for label in student.label_names),
+        "## What it was taught by\n\n" + _sources(taught_by, rehearsed_answers, recorded_teacher),
+        "## How it was made\n\n" + _making(student),
+        "## How good it is\n\n" + _figures(metrics),
+        f"## Intended use\n\nTo answer this one question on texts like the ones it was taught by: {question}\n"
+        + "Its probabilities say how sure it is: hand what it is unsure of to a larger model or to people.",
+        "## Limits\n\n" + _limits(student),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _sources(taught_by: Mapping[str, int], rehearsed: int, recorded: str | None) -> str:
+    lines = [f"- {source}: {count} texts" for source, count in taught_by.items()]
+    if rehearsed:
+        lines.append(
+            f"\n**{rehearsed} of the answers are rehearsed**: simulated experts gave them from known labels, no person "
+            "was asked. What is said here of people's answers holds for a rehearsal only."
+        )
+    if recorded:
+        lines.append(
+            f"\nThe teacher {recorded} was a **recording**: its replies were played back, no model was called."
+        )
+    return "\n".join(lines) or "Nothing is recorded."
+
+
+def _making(student: FittedStudent) -> str:
+    settings, facts = student.settings, student.facts
+    if student.recipe == "lora":
+        recipe = (
+            f"LoRA, rank {settings.lora_rank} on all linear layers, {settings.epochs} epochs at learning rate "
+            f"{settings.learning_rate:g}, from a logistic regression on frozen features"
+        )
+    else:
+        recipe = "logistic regression on the base's frozen, mean-pooled features"
+    lines = [
+        f"- Base: `{student.base.name}`, sha256 `{student.base.sha256}`",
+        f"- Recipe: {recipe}",
+        f"- Why this recipe: {facts.get('why', 'not recorded')}",
+        f"- Calibration: {_calibration(student)}",
+    ]
+    return "\n".join(lines)
+
+
+def _calibration(student: FittedStudent) -> str:
+    held = int(student.facts.get("held_out", 0))
+    if student.temperature == 1.0:
+        return f"probabilities are as trained ({held} held-out answers did not change them)"
+    return f"temperature {student.temperature:.3f}, fitted on {held} held-out answers"
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    rows = [(name.replace("_", " "), _figure(value)) for name, value in metrics.items()]
+    shown = [(name, figure) for name, figure in rows if figure]
+    if not shown:
+        return "Not measured."
+    lines = ["| Figure | Value |", "| --- | --- |", *(f"| {name} | {figure} |" for name, figure in shown)]
+    return "\n".join(lines)
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, Mapping):
+        if not {"value", "lo", "hi"} <= set(value):
+            return ""
+        on = f" on {value['on']}" if value.get("on") else ""
+        return f"{value['value']:.4g} [{value['lo']:.4g}, {value['hi']:.4g}]{on}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value) if isinstance(value, int | str) else ""
+
+
+def _limits(student: FittedStudent) -> str:
+    longest = min(student.settings.max_tokens, student.base.longest_tokens)
+    truncated = int(student.facts.get("truncated", 0))
+    return "\n".join(
+        [
+            f"- It reads the first {longest} tokens of a text ({truncated} texts of its training were longer).",
+            "- It gives one of its labels to every text, also to one that fits none of them.",
+            "- It has the base's languages and biases, and repeats mistakes that its teacher makes systematically "
+            + "wherever people did not correct them.",
+        ]
+    )
