@@ -1,0 +1,11 @@
+"""What holds for every test: nothing is told to anybody outside, and no picture opens a window."""
+
+import os
+
+# Set before any test imports a library that reads them. A test that needs a key or an address sets its own.
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+for name in ("OPENAI_API_KEY", "ARGILLA_API_KEY", "ARGILLA_API_URL"):
+    os.environ.pop(name, None)
