@@ -5,7 +5,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -22,16 +22,20 @@ class GroupCommitter:
     def __init__(self, db: sqlite3.Connection, turn: threading.Lock) -> None:
         self._db, self._turn = db, turn
         self._queue: queue.SimpleQueue[tuple[Sequence[Statement], asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     async def commit(self, statements: Sequence[Statement]) -> None:
-        """Returns once the statements are on disk; raises what SQLite raised if their group could not be written."""
+        """Returns once the statements are on disk; raises why they, and nobody else's, could not be written."""
+        if self._closed:
+            raise sqlite3.ProgrammingError("the store is closed")  # nobody would ever answer
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put((statements, done))
         await asyncio.shield(done)  # a cancelled caller must not undo what is being written
 
     def close(self) -> None:
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
 
@@ -50,16 +54,21 @@ class GroupCommitter:
                 return
 
     def _write(self, group: list[tuple[Sequence[Statement], asyncio.Future[None]]]) -> None:
-        failure: sqlite3.Error | None = None
+        failure: Exception | None = None
         try:
             with self._turn, transaction(self._db):
                 for statements, _ in group:
                     for statement, row in statements:
                         self._db.execute(statement, row)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is goes to the callers: without this thread they hang
             failure = error
+        if failure is not None and len(group) > 1:
+            for entry in group:  # a row that cannot be kept must not take its neighbours' paid replies with it
+                self._write([entry])
+            return
         for _, done in group:
-            done.get_loop().call_soon_threadsafe(_settle, done, failure)
+            with suppress(RuntimeError):  # the caller's event loop is gone: it was written all the same
+                done.get_loop().call_soon_threadsafe(_settle, done, failure)
 
 
 @contextmanager
@@ -75,7 +84,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _settle(done: "asyncio.Future[None]", failure: sqlite3.Error | None) -> None:
+def _settle(done: "asyncio.Future[None]", failure: Exception | None) -> None:
     if done.cancelled():
         return
     if failure is None:

@@ -37,24 +37,25 @@ class Store:
         self._lock: IO[str] | None = None
         self._turn = threading.Lock()
         if read_only:
-            if not self.path.exists():
+            with _storage_errors(folder):
+                there = self.path.exists()
+            if not there:
                 raise StoreError(
                     f"no store in {folder}",
                     expected=f"{STORE_FILE}, written by an earlier run",
                     found="nothing",
                     fix="start with: stillhouse run TASK --run " + str(folder),
                 )
-            self._db = _opened(self.path, read_only=True)
         else:
             with _storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(folder)
-            self._db = _opened(self.path, read_only=False)
-        with _storage_errors(folder):
-            _migrate(self._db, self.path, read_only=read_only)
-        if not read_only:
-            # What was in flight when an earlier process died may have been paid for: say so, and never forget it.
-            self._write("UPDATE requests SET state = 'in_doubt' WHERE state = 'in_flight'", [()])
+        try:
+            self._db = _opened(self.path, read_only=read_only)
+        except BaseException:
+            if self._lock is not None:
+                self._lock.close()  # a store that did not open holds nobody up
+            raise
         self._committer = None if read_only else GroupCommitter(self._db, self._turn)
 
     def close(self) -> None:
@@ -126,11 +127,14 @@ class Store:
         for item in items:
             if item.id not in known:
                 fresh.append((item.id, item.text, json.dumps(dict(item.metadata), ensure_ascii=False)))
+                known[item.id] = item.text
             elif known[item.id] != item.text:
+                common = len(os.path.commonprefix([known[item.id], item.text]))  # noqa: RUF071  # texts, not paths
+                shown = slice(max(0, common - 40), common + 40)  # where they differ, however long they are
                 raise StoreError(
                     f"the text of item {item.id!r} has changed since this run began",
-                    expected=known[item.id][:80],
-                    found=item.text[:80],
+                    expected=known[item.id][shown],
+                    found=item.text[shown],
                     fix="give the changed text a new id, or start a new run",
                 )
         self._write("INSERT INTO items (id, text, metadata) VALUES (?, ?, ?)", fresh)
@@ -210,10 +214,19 @@ def _first(rows: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
 def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
     with _storage_errors(path.parent):
         target = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        if read_only and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+            target += "&immutable=1"  # an archive: a reader in WAL mode would have to write files beside it
         db = sqlite3.connect(target, uri=True, timeout=30.0, isolation_level=None, check_same_thread=False)
-        if not read_only:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+        try:
+            _migrate(db, path, read_only=read_only)
+            if not read_only:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                # What was in flight when an earlier process died may have been paid for: say so, and never forget it.
+                db.execute("UPDATE requests SET state = 'in_doubt' WHERE state = 'in_flight'")
+        except BaseException:
+            db.close()
+            raise
         return db
 
 
@@ -274,13 +287,21 @@ def _storage_errors(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         text = str(error)
-        if "disk is full" in text or "disk I/O error" in text:
+        # Not every I/O error: a dying disk is not mended by making room on it.
+        if getattr(error, "sqlite_errorname", "") in {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}:
             raise _disk_full(folder, text) from error
         raise StoreError(
             f"the store in {folder} cannot be used",
             expected="a Stillhouse store that this process may read and write",
             found=text,
             fix="check the file and its permissions; a copy of the folder is the backup",
+        ) from error
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise StoreError(
+            "a value cannot be kept, and nothing of its batch was",
+            expected="text that is valid Unicode, whole numbers of at most 64 bits",
+            found=str(error),
+            fix="mend the item it came from",
         ) from error
     except OSError as error:
         if error.errno in {28, 122}:  # ENOSPC, EDQUOT

@@ -5,7 +5,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from stillhouse.errors import InputError, TaskError
 
@@ -86,12 +95,12 @@ class Student(Frozen):
 class Selection(Frozen):
     """How many items a round asks of people, and which share is drawn uniformly at random and asked blind.
 
-    The first batch is an audit: `audit_share` of it is random, so that the teacher is measured before it is trusted.
+    The first batch is an audit, all of it random, where the teacher's own variants agree at the target accuracy: then
+    the question is whether it may be trusted as it is, and only random picks can answer that.
     """
 
     batch: PositiveInt = 95
     random_share: Share = 0.2
-    audit_share: Share = 1.0
     near_duplicate_cosine: Share = 0.98
 
 
@@ -111,15 +120,22 @@ class Desk(Frozen):
     rehearse_error_rate: Share = 0.0
     rehearse_annotators: PositiveInt = 2
 
+    @model_validator(mode="after")
+    def _reachable(self) -> "Desk":
+        if self.kind == "argilla" and not self.url:
+            raise ValueError('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
+        return self
+
 
 class Stop(Frozen):
-    """When enough is enough. `certify` stops once the delivered labels are shown to be at least that accurate."""
+    """When enough is enough: `target_accuracy` is reached once the lower bound of the delivered labels' accuracy is
+    there; the gain is used up once the last `patience` rounds together cannot have gained `min_gain`.
+    """
 
     max_rounds: PositiveInt = 10
     min_gain: Share = 0.01
-    patience: PositiveInt = 2
-    target_accuracy: Share | None = None
-    certify: Share | None = 0.95
+    patience: PositiveInt = 1
+    target_accuracy: Share = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
 
 
@@ -141,20 +157,25 @@ class Task(Frozen):
     stop: Stop = Stop()
     seed: int = 0
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "Task":
-        problems = [*_label_problems(self.labels)]
-        if not self.teachers:
-            problems.append("teachers: expected at least one [[teachers]] table, found none")
-        names = [teacher.name for teacher in self.teachers]
+    # One validator a field, not one for the whole: pydantic skips the latter as soon as any field has a mistake.
+    @field_validator("labels")
+    @classmethod
+    def _distinct_labels(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        if problems := _label_problems(labels):
+            raise ValueError("\n".join(problems))
+        return labels
+
+    @field_validator("teachers")
+    @classmethod
+    def _distinct_teachers(cls, teachers: tuple[Teacher, ...]) -> tuple[Teacher, ...]:
+        problems = [] if teachers else ["teachers: expected at least one [[teachers]] table, found none"]
+        names = [teacher.name for teacher in teachers]
         problems += [
             f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})
         ]
-        if self.desk.kind == "argilla" and not self.desk.url:
-            problems.append('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
         if problems:
             raise ValueError("\n".join(problems))
-        return self
+        return teachers
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -192,12 +213,16 @@ def load_task(path: Path) -> Task:
     Raises InputError if the file cannot be read or is not TOML, TaskError with every mistake otherwise.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(_text(path))
     except FileNotFoundError as error:
         raise InputError(
             f"no task at {path}", expected="a task.toml", found="nothing", fix="write one with: stillhouse init DATA"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read", expected="a task.toml", found=str(error), fix="check the path and its permissions"
+        ) from error
+    except ValueError as error:  # not TOML, or not UTF-8
         raise InputError(
             f"{path} cannot be read", expected="TOML in UTF-8", found=str(error), fix="mend that line"
         ) from error
@@ -205,10 +230,19 @@ def load_task(path: Path) -> Task:
     try:
         task = Task.model_validate(raw)
     except ValidationError as error:
-        raise TaskError([*missing, *_problems(error)], where=str(path)) from error
+        raise TaskError([*missing, *_problems(error), *_masked_label_problems(raw, error)], where=str(path)) from error
     if missing:
         raise TaskError(missing, where=str(path))
     return task
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")  # Windows editors write a byte order mark
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"the byte 0x{content[error.start]:02x}, which is not UTF-8 (at line {line})") from error
 
 
 def _inline_texts(raw: dict[str, object], folder: Path) -> list[str]:
@@ -238,11 +272,37 @@ def _problems(error: ValidationError) -> list[str]:
     return problems
 
 
+def _masked_label_problems(raw: dict[str, object], error: ValidationError) -> list[str]:
+    """Labels are compared with each other even where one of them has a mistake of its own."""
+    labels = raw.get("labels")
+    if not isinstance(labels, list) or not any(p["loc"][0] == "labels" and len(p["loc"]) > 1 for p in error.errors()):
+        return []
+    readable = [
+        Label.model_construct(
+            name=label["name"],
+            aliases=tuple(a for a in label["aliases"] if isinstance(a, str))
+            if isinstance(label.get("aliases"), list)
+            else (),
+        )
+        for label in labels
+        if isinstance(label, dict) and isinstance(label.get("name"), str)
+    ]
+    return [p for p in _label_problems(tuple(readable)) if "expected at least" not in p or len(labels) < 2]
+
+
 def _guess(location: tuple[int | str, ...]) -> str:
     import difflib
 
-    known: set[str] = set()
-    for model in (Task, Label, Data, Teacher, Budget, Student, Selection, Desk, Stop):
-        known |= set(model.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), sorted(known), n=1)
+    tables: dict[int | str, type[BaseModel]] = {
+        "labels": Label,
+        "data": Data,
+        "teachers": Teacher,
+        "budget": Budget,
+        "student": Student,
+        "selection": Selection,
+        "desk": Desk,
+        "stop": Stop,
+    }
+    table = Task if len(location) == 1 else tables[location[0]]
+    close = difflib.get_close_matches(str(location[-1]), sorted(table.model_fields), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
