@@ -5,6 +5,15 @@ from typing import Any
 
 from trainer.student import FittedStudent
 
+INTENDED = (
+    "To answer this one question on texts like the ones it was taught by: {question} "
+    "Its probabilities say how sure it is: hand what it is unsure of to a larger model or to people."
+)
+INHERITED = (
+    "- It has the base's languages and biases, and repeats mistakes that its teacher makes systematically "
+    "wherever people did not correct them."
+)
+
 
 def model_card(
     student: FittedStudent,
@@ -28,7 +37,6 @@ def model_card(
         "## How it was made\n\n" + _making(student),
         "## How good it is\n\n" + _figures(metrics),
         f"## Intended use\n\nTo answer this one question on texts like the ones it was taught by: {question}\n"
-        + "Its probabilities say how sure it is: hand what it is unsure of to a larger model or to people.",
         "## Limits\n\n" + _limits(student),
     ]
     return "\n\n".join(parts) + "\n"
@@ -100,7 +108,6 @@ def _limits(student: FittedStudent) -> str:
         [
             f"- It reads the first {longest} tokens of a text ({truncated} texts of its training were longer).",
             "- It gives one of its labels to every text, also to one that fits none of them.",
-            "- It has the base's languages and biases, and repeats mistakes that its teacher makes systematically "
-            + "wherever people did not correct them.",
+            INHERITED,
         ]
     )
