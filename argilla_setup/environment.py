@@ -7,7 +7,6 @@ import sys
 import venv as stdlib_venv
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from shutil import rmtree
 
@@ -16,6 +15,7 @@ from stillhouse.errors import DeskError
 SERVER = Path(__file__).parent / "server"
 CONSTRAINTS = SERVER / "constraints.txt"
 MARKER = "stillhouse-argilla.txt"
+LOCK = "stillhouse-argilla.lock"
 _BUILDING = "building"
 _QUOTED_LINES = 15
 
@@ -28,18 +28,17 @@ def ensure_environment(venv: Path, on_line: Callable[[str], None], *, constraint
     """Build the environment unless it stands already, and return it; `on_line` gets what pip says.
 
     The marker holds the hash of the pins and is completed last, so an environment that was half built (a full disk,
-    a kill) or built from other pins is built anew. A folder without the marker is somebody else's and stays untouched.
+    a kill) or built from other pins is built anew. A folder without our lock file is somebody else's: it stays untouched.
     """
     wanted = _wanted(constraints)
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(venv.with_name(f"{venv.name}.lock").open("w"))
+    _refuse_what_is_not_ours(venv)
+    venv.mkdir(parents=True, exist_ok=True)
+    with (venv / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once: the second waits and finds it built
         marker = venv / MARKER
         if marker.is_file() and marker.read_text(encoding="utf-8") == wanted and python_of(venv).exists():
             return venv
         _clear(venv)
-        venv.mkdir(exist_ok=True)
         marker.write_text(_BUILDING, encoding="utf-8")
         _build(venv, constraints, on_line)
         marker.write_text(wanted, encoding="utf-8")
@@ -51,22 +50,37 @@ def _wanted(constraints: Path) -> str:
     return f"python {sys.version_info.major}.{sys.version_info.minor}, pins {digest}\n"
 
 
-def _clear(venv: Path) -> None:
-    if not venv.exists() or not any(venv.iterdir()):
+def _refuse_what_is_not_ours(venv: Path) -> None:
+    if not venv.exists() or (venv.is_dir() and not any(venv.iterdir())):
         return
-    if not (venv / MARKER).is_file():
+    if not (venv / LOCK).is_file():
         raise DeskError(
             f"{venv} is not an environment of Stillhouse",
-            expected=f"a free folder, or one with {MARKER} in it",
-            found="a folder with other files in it",
+            expected=f"a free folder, or one with {LOCK} in it",
+            found="a folder with other files in it" if venv.is_dir() else "a file",
             fix="name another folder for the embedded Argilla, or remove this one",
         )
-    rmtree(venv)
+
+
+def _clear(venv: Path) -> None:
+    for path in venv.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _build(venv: Path, constraints: Path, on_line: Callable[[str], None]) -> None:
     on_line(f"building the environment of the embedded Argilla in {venv} (once, about 600 MB)")
-    stdlib_venv.create(venv, with_pip=True, symlinks=True)
+    try:
+        stdlib_venv.create(venv, with_pip=True, symlinks=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise DeskError(
+            f"no virtual environment could be made in {venv}",
+            expected="python's own venv and ensurepip to work, and about 600 MB of room",
+            found=str(error),
+            fix="make room or install python's venv package (on Debian: python3-venv), then repeat the command",
+        ) from error
     install = [
         *(str(python_of(venv)), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"),
         *("--progress-bar", "off", "--no-deps", "-r", str(constraints)),  # every package is pinned: nothing to resolve

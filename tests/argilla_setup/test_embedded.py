@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_only_its_own_pages_may_call_the_server(embedded: Connection, embedded_d
 
 
 @pytest.fixture(scope="module")
-def own_home(tmp_path_factory: pytest.TempPathFactory, argilla_venv: Path):
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose server the tests of this module may kill."""
     home = tmp_path_factory.mktemp("own") / "home"
     try:
@@ -138,12 +139,14 @@ def test_a_pid_of_somebody_else_is_never_believed(own_home: Path, argilla_venv: 
 def test_new_credentials_beside_an_old_database_are_the_owners(own_home: Path, argilla_venv: Path) -> None:
     """When the credentials file is lost, new ones are made and open the old data; down stops the server."""
     old = up(own_home, argilla_venv)
+    task = a_task("kept")
+    ArgillaDesk(old.url, old.api_key, task).publish([a_record("first")])
     assert down(own_home)
     assert not status(own_home).running
     (own_home / "credentials.json").unlink()
     new = up(own_home, argilla_venv)
     assert (new.url, new.api_key == old.api_key) == (old.url, False)
-    assert "first" in records_of(ArgillaDesk(new.url, new.api_key, a_task("killed")))
+    assert "first" in records_of(ArgillaDesk(new.url, new.api_key, task))
 
 
 def test_a_server_that_does_not_come_up_shows_the_end_of_its_log(tmp_path: Path, argilla_venv: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -187,10 +187,10 @@ def test_words_are_found_in_any_case_of_any_alphabet(
 
 
 @pytest.fixture(scope="module")
-def texts(embedded: Connection) -> Iterator[ArgillaDesk]:
+def texts(embedded: Connection) -> ArgillaDesk:
     desk = ArgillaDesk(embedded.url, embedded.api_key, a_task(unique("texts")))
     desk.publish([a_record(name, text, uncertainty=len(text) / 100) for name, text in TEXTS.items()])
-    yield desk
+    return desk
 
 
 def test_pages_of_a_sorted_queue_neither_repeat_nor_skip(embedded_desk: ArgillaDesk, client: Any) -> None:
