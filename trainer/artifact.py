@@ -41,13 +41,13 @@ def save_student(student: FittedStudent, folder: Path, *, task_json: str, metric
             _move(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else ModelError
+    except (OSError, ValueError) as error:
+        kind = DiskFullError if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} else ModelError
         raise kind(
             f"the student cannot be saved to {folder}",
-            expected="a folder that can be written to, with room for a few MB",
+            expected="a folder that can be written to with room for a few MB, and metrics that are finite",
             found=str(error),
-            fix="make room or choose another folder, and repeat the command",
+            fix="make room or choose another folder (or leave out a figure that is not finite), and repeat the command",
         ) from error
     return student.model_id
 
@@ -60,7 +60,10 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
     """
     manifest = _verified(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    settings = Student.model_validate(config["settings"])
+    try:
+        settings = Student.model_validate(config["settings"])
+    except ValueError as error:
+        raise _damaged(folder, "settings that this version knows", str(error)) from error
     base = base or load_base(config["base"], expected_sha256=config["base_sha256"])
     if base.sha256 != config["base_sha256"]:
         raise ModelError(
@@ -183,4 +186,4 @@ def _damaged(folder: Path, expected: str, found: str) -> ModelError:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=float) + "\n"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stillhouse.errors import ModelError
 from stillhouse.task import Student
 from trainer.base import Base
 from trainer.features import Tokenised, bf16_pays, device, in_threads, length_batches, pad, pool
@@ -93,7 +94,8 @@ def train_lora(
 
     AdamW, linear warm-up and decay, `settings.tokens_per_batch` tokens a step. A step is made of micro-batches that
     are a property of the data and the seed; threads only share them out and their gradients are added in order, so
-    that one thread or four give the same student (with lora_dropout > 0 one thread is used).
+    that one thread or four give the same student (with lora_dropout > 0 one thread is used). Raises ModelError where
+    the loss is not finite at the end.
     """
     model = adapt(base, settings, seed, top_layers)
     model.eval()  # the base's own dropout stays off: two epochs over a small pool do not overfit for lack of it
@@ -145,6 +147,13 @@ def train_lora(
                 seen_tokens += int(sum(tokens.lengths[batch].sum() for batch in step))
                 tell(seen_tokens, f"epoch {epoch}/{settings.epochs}")
     model.eval()
+    if not math.isfinite(loss_sum):
+        raise ModelError(
+            "LoRA training diverged",
+            expected="a finite loss",
+            found=f"a loss of {loss_sum} in the last epoch",
+            fix=f"lower student.learning_rate (it is {settings.learning_rate:g}) in task.toml",
+        )
     trained_head = LinearHead(weight.detach().cpu().numpy(), bias.detach().cpu().numpy())
     return Adapted(model, trained_head, seen_tokens, clock.seconds(), loss_sum / max(len(tokens.lengths), 1))
 

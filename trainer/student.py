@@ -93,7 +93,7 @@ class _Trial:
 
     student: FittedStudent
     likelihoods: NDArray[np.float64]
-    accuracy: float
+    accuracy: float | None
 
     @property
     def mean(self) -> float | None:
@@ -120,8 +120,9 @@ def fit_student(
     "auto" tries both and takes LoRA where it makes the held-out answers likelier by more than one standard error of
     the paired difference; without at least MIN_ANSWERS (50) held-out rows it cannot tell and takes the head, untried.
     Held-out rows teach neither trial. The temperature is fitted on them (1 with fewer than 50). A chosen head is then
-    fitted again on all rows, the held-out ones with their given targets and weights, and keeps its temperature; a
-    LoRA student keeps them out, because training again costs as much as the first time.
+    fitted again on all rows, the held-out ones with their given targets and weights, and its temperature is that of
+    `settings.folds` heads that each left a share of the held-out rows out; a LoRA student keeps them all out, because
+    training again costs as much as the first time.
 
     `features` (n, d) saves embedding the texts: they must come from `trainer.features.embed` with the same base and
     max_tokens. Raises InputError where shapes do not fit, ModelError where the base cannot be loaded.
@@ -157,7 +158,8 @@ def fit_student(
             chosen, why = _choose(plain, lora)
     student = chosen.student
     if student.recipe == "head" and len(held.rows):
-        student = replace(student, head=fit_linear(X, Y, w, start=start))
+        temperature = _cross_fitted_temperature(X, Y, w, held, start, settings.folds)
+        student = replace(student, head=fit_linear(X, Y, w, start=start), temperature=temperature)
     facts |= {"recipe": student.recipe, "why": why, "temperature": student.temperature, "seconds": clock.seconds()}
     facts |= {"held_out_log_likelihood_head": plain.mean, "held_out_accuracy_head": plain.accuracy}
     return replace(student, facts=facts)
@@ -165,12 +167,32 @@ def fit_student(
 
 def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
     """Fit the temperature and measure. One number fitted on 50 answers or more favours neither recipe noticeably."""
-    wanted = as_distributions(held.labels if held.targets is None else held.targets, len(student.label_names))
+    wanted = _wanted(held, len(student.label_names))
     logits = student.head.logits(features)
     temperature = fit_temperature(logits, wanted)
     right = logits.argmax(axis=1) == held.labels
     likelihoods = -cross_entropy(logits, wanted, temperature)
-    return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else np.nan)
+    return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else None)
+
+
+def _cross_fitted_temperature(X: Floats, Y: Floats, w: Floats, held: HeldOut, start: LinearHead, folds: int) -> float:
+    """The temperature of a head that sees nearly all rows: each fold of the held-out rows by a head that sees the rest.
+
+    One fitted on fewer rows is less sure of itself, and its temperature would make the final head too sure.
+    """
+    rows = np.asarray(held.rows, dtype=np.int64)
+    if len(rows) < MIN_ANSWERS:
+        return 1.0
+    logits = np.empty((len(rows), Y.shape[1]))
+    for fold in range(folds):
+        places = np.arange(fold, len(rows), folds)
+        seen = np.setdiff1d(np.arange(len(X)), rows[places])
+        logits[places] = fit_linear(X[seen], Y[seen], w[seen], start=start).logits(X[rows[places]])
+    return fit_temperature(logits, _wanted(held, Y.shape[1]))
+
+
+def _wanted(held: HeldOut, n_labels: int) -> Floats:
+    return as_distributions(held.labels if held.targets is None else held.targets, n_labels)
 
 
 def _choose(plain: _Trial, lora: _Trial) -> tuple[_Trial, str]:

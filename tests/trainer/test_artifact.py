@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stillhouse.errors import ModelError
-from tests.trainer.tiny import messages, write_tiny_bert
+from tests.trainer.tiny import LABELS, messages, settings, write_tiny_bert
 from trainer.artifact import is_complete, load_student, model_card, model_id_of, save_student
 from trainer.base import Base, load_base
-from trainer.student import FittedStudent
+from trainer.student import FittedStudent, fit_student
 
 CARD: dict[str, Any] = {
     "name": "mail",
@@ -140,6 +141,20 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(lora_student: Fitted
     with pytest.raises(ModelError, match="cannot be saved"):
         saved(lora_student, tmp_path / "file" / "student")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_student_without_held_out_answers_is_saved(tiny: Base, tmp_path: Path) -> None:
+    """What was not measured is null in its facts, which JSON can hold."""
+    texts, labels = messages(30)
+    student = fit_student(texts, np.eye(3)[labels], np.ones(30), LABELS, settings(tiny.folder), seed=0, base=tiny)
+    assert load_student(saved(student, tmp_path / "student")).facts["held_out_accuracy_head"] is None
+
+
+def test_a_figure_that_is_not_finite_is_refused(lora_student: FittedStudent, tmp_path: Path) -> None:
+    """JSON has no nan; nothing is left behind."""
+    with pytest.raises(ModelError, match="not finite"):
+        save_student(lora_student, tmp_path / "s", task_json="{}", metrics={"accuracy": float("nan")}, card="")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_card_tells_rehearsal_and_recording(head_student: FittedStudent) -> None:
