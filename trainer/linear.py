@@ -14,7 +14,9 @@ from stillhouse.errors import InputError
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 
-DEFAULT_C = 30.0  # on unit-length sentence embeddings; measured on Banking77 and helpdesk
+# On unit-length sentence embeddings. Best on Banking77 (77 labels, all training rows); on helpdesk (10 labels) 10 is
+# better calibrated (cross-entropy on gold .89 against 1.02) and as accurate.
+DEFAULT_C = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
