@@ -1,0 +1,243 @@
+"""How good labels are: shares with honest intervals, macro-F1, calibration, and the accuracy of a pool partly checked."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.probabilities import Bools, Floats, Ints, one_hot
+from stillhouse.records import Interval
+
+FEWEST_OF_EACH_FOR_NORMAL = 10
+BISECTIONS = 60
+SMALLEST_PROBABILITY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bins:
+    """A reliability diagram: for each bin that holds anything, (b,) each; `lo` and `hi` are Wilson's."""
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    count: NDArray[np.int64]
+    lo: NDArray[np.float64]
+    hi: NDArray[np.float64]
+
+
+def normal_quantile(confidence: float) -> float:
+    """The z of a two-sided interval: 1.96 at 0.95."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def student_t_quantile(confidence: float, freedom: int) -> float:
+    """The t of a two-sided interval by Hill's expansion around z (Abramowitz & Stegun 26.7.5); for 5 and more."""
+    z = normal_quantile(confidence)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927). Of nothing, everything is possible: (0, 1)."""
+    if n == 0:
+        return 0.0, 1.0
+    z = normal_quantile(confidence)
+    share, spread = successes / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    lo = 0.0 if successes == 0 else max(0.0, middle - half)
+    hi = 1.0 if successes == n else min(1.0, middle + half)
+    return lo, hi
+
+
+def binomial_lower(successes: int, n: int, confidence: float) -> float:
+    """The exact one-sided lower bound of a share (Clopper & Pearson 1934): the share at which as many successes or
+    more would come up with probability 1 - confidence. The upper bound is 1 - binomial_lower(n - successes, ...).
+    """
+    if successes == 0:
+        return 0.0
+    counts = np.arange(successes, n + 1)
+    log_ways = np.array([math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in counts])
+    low, high = 0.0, 1.0
+    for _ in range(BISECTIONS):
+        share = (low + high) / 2
+        tail = np.exp(log_ways + counts * math.log(share) + (n - counts) * math.log1p(-share)).sum()
+        low, high = (share, high) if tail < 1 - confidence else (low, share)
+    return low
+
+
+def binomial_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """The exact two-sided interval of a share (Clopper & Pearson 1934)."""
+    side = (1 + confidence) / 2
+    return binomial_lower(successes, n, side), 1 - binomial_lower(n - successes, n, side)
+
+
+def accuracy_interval(correct: Bools, confidence: float, on: str) -> Interval:
+    """The share that is right. Raises ValueError on no items: the accuracy of nothing is not a number."""
+    n, right = len(correct), int(np.count_nonzero(correct))
+    if n == 0:
+        raise ValueError("the accuracy of no items")
+    return Interval(right / n, *wilson(right, n, confidence), n, on, "Wilson score")
+
+
+def macro_f1(truth: Ints, predicted: Ints, k: int) -> float:
+    """The mean F1 over the classes that occur in truth or prediction (0 where nothing does)."""
+    confusion = np.zeros((k, k), dtype=np.int64)
+    np.add.at(confusion, (truth, predicted), 1)
+    return float(_mean_f1(np.diagonal(confusion)[None], confusion.sum(axis=1)[None] + confusion.sum(axis=0)[None])[0])
+
+
+def macro_f1_interval(
+    truth: Ints,
+    predicted: Ints,
+    k: int,
+    *,
+    confidence: float,
+    on: str,
+    rng: np.random.Generator,
+    draws: int = 1_000,
+) -> Interval:
+    """Macro-F1 with the bias-corrected percentile bootstrap over items (Efron 1981).
+
+    To resample items is to draw the cells of the confusion matrix from a multinomial. Where no item is wrong, or none
+    is right, every resample is the same and the bootstrap knows no doubt: Wilson's interval of the accuracy stands in.
+    """
+    n = len(truth)
+    if n == 0:
+        raise ValueError("the macro-F1 of no items")
+    value = macro_f1(truth, predicted, k)
+    right = int(np.count_nonzero(np.asarray(truth) == np.asarray(predicted)))
+    if right in {0, n}:
+        return Interval(value, *wilson(right, n, confidence), n, on, "Wilson score of the accuracy")
+    cells, counts = np.unique(np.asarray(truth) * k + np.asarray(predicted), return_counts=True)
+    rows, columns = cells // k, cells % k
+    drawn = rng.multinomial(n, counts / n, size=draws)
+    occurs = (one_hot(rows, k) + one_hot(columns, k)).astype(np.int64)
+    hits = (one_hot(rows, k) * (rows == columns)[:, None]).astype(np.int64)
+    resampled = _mean_f1(drawn @ hits, drawn @ occurs)
+    below = (np.count_nonzero(resampled < value) + np.count_nonzero(resampled == value) / 2) / draws
+    shift = 2 * NormalDist().inv_cdf(min(max(below, 1 / draws), 1 - 1 / draws))
+    z = normal_quantile(confidence)
+    lo, hi = (float(np.quantile(resampled, NormalDist().cdf(shift + side * z))) for side in (-1, 1))
+    return Interval(value, min(lo, value), max(hi, value), n, on, "bias-corrected bootstrap")
+
+
+def paired_difference(correct_a: Bools, correct_b: Bools, confidence: float, on: str = "") -> Interval:
+    """How much more often b is right than a on the same items: accuracy of b less that of a.
+
+    The score interval of Tango (1998). It needs no large number of items on which they differ: where they never do it
+    is as wide as z² / (n + z²), not 0.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    n = len(a)
+    if n == 0:
+        raise ValueError("the difference on no items")
+    gains, losses = int(np.count_nonzero(b & ~a)), int(np.count_nonzero(a & ~b))
+    value, z = (gains - losses) / n, normal_quantile(confidence)
+
+    def first_beyond(outside: float, side: int) -> float:
+        """The difference nearest to `outside` that the data do not reject; rejected ones lie beyond it."""
+        inside = value
+        for _ in range(BISECTIONS):
+            middle = (inside + outside) / 2
+            if side * _tango_score(middle, gains, losses, n) < z:
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+    return Interval(value, first_beyond(-1.0, 1), first_beyond(1.0, -1), n, on, "Tango score, paired")
+
+
+def _tango_score(difference: float, gains: int, losses: int, n: int) -> float:
+    """How many standard errors the data lie above `difference`, under the most likely truth that has it."""
+    a = 2 * n
+    b = -gains - losses + (2 * n - gains + losses) * difference
+    c = -losses * difference * (1 - difference)
+    loss_share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = n * (2 * loss_share + difference * (1 - difference))
+    surplus = gains - losses - n * difference
+    return surplus / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, surplus)
+
+
+def reliability_bins(confidence: Floats, correct: Bools, bins: int = 10, interval: float = 0.95) -> Bins:
+    """Bins of equal width over [0, 1] (DeGroot & Fienberg 1983); a confidence of exactly 1 is in the last."""
+    sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    which = np.clip((sure * bins).astype(np.int64), 0, bins - 1)
+    every = np.bincount(which, minlength=bins)
+    held = every > 0
+    count = every[held].astype(np.int64)
+    hits = np.bincount(which, weights=right, minlength=bins)[held]
+    bounds = [wilson(round(float(h)), int(c), interval) for h, c in zip(hits, count, strict=True)]
+    lo, hi = np.array(bounds, dtype=np.float64).reshape(-1, 2).T
+    return Bins(np.bincount(which, weights=sure, minlength=bins)[held] / count, hits / count, count, lo, hi)
+
+
+def expected_calibration_error(confidence: Floats, correct: Bools, bins: int = 15) -> float:
+    """The mean gap between confidence and accuracy over bins of equal width (Naeini et al. 2015, Guo et al. 2017)."""
+    if len(confidence) == 0:
+        return 0.0
+    found = reliability_bins(confidence, correct, bins)
+    return float((np.abs(found.confidence - found.accuracy) * found.count).sum() / found.count.sum())
+
+
+def brier(probs: Floats, truth: Ints) -> float:
+    """The mean squared distance between (n, k) distributions and the truth, 0 to 2 (Brier 1950)."""
+    p = np.asarray(probs, dtype=np.float64)
+    return float(((p - one_hot(truth, p.shape[1])) ** 2).sum(axis=1).mean())
+
+
+def negative_log_likelihood(probs: Floats, truth: Ints) -> float:
+    """The mean surprise at the truth in nats; a probability of 0 counts as 1e-12, so one miss is not infinite."""
+    said = np.asarray(probs, dtype=np.float64)[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(said, SMALLEST_PROBABILITY)).mean())
+
+
+def prediction_powered_accuracy(
+    confidence_all: Floats,
+    confidence_labelled: Floats,
+    correct_labelled: Bools,
+    known_correct: int,
+    confidence: float,
+    on: str = "the pool, from blind answers",
+) -> Interval:
+    """Accuracy of a pool's labels, of which few were checked (Angelopoulos et al. 2023, prediction-powered inference).
+
+    `confidence_all` (N,) are the calibrated confidences of all labels that nobody has answered; `known_correct` further
+    items are answered, so their labels are right. The blind sample (n,) was drawn uniformly from items like the N, and
+    its confidences come from a model that has not seen its answers. Unbiased whatever the confidences are worth:
+
+        (known_correct + sum of confidence_all + N * mean(correct - confidence over the sample)) / (N + known_correct)
+
+    Errors are rare, and a small sample without them has no spread: with fewer than 10 right or 10 wrong the interval
+    is the wider of the normal one and the exact binomial one, side by side.
+    """
+    rest, n = len(confidence_all), len(correct_labelled)
+    total = rest + known_correct
+    if total == 0:
+        raise ValueError("the accuracy of no items")
+    sure = float(np.asarray(confidence_all, dtype=np.float64).sum())
+    if n < 2:
+        return Interval((known_correct + sure) / total, known_correct / total, 1.0, n, on, "too few blind answers")
+    right = np.asarray(correct_labelled, dtype=np.float64)
+    rectifier = right - np.asarray(confidence_labelled, dtype=np.float64)
+    share = float(rectifier.mean()) + (sure / rest if rest else 0.0)
+    half = student_t_quantile(confidence, max(n - 1, 5)) * float(rectifier.std(ddof=1)) / math.sqrt(n)
+    lo, hi, method = share - half, share + half, "prediction-powered"
+    hits = int(right.sum())
+    if min(hits, n - hits) < FEWEST_OF_EACH_FOR_NORMAL:
+        exact_lo, exact_hi = binomial_interval(hits, n, confidence)
+        lo, hi, method = min(lo, exact_lo), max(hi, exact_hi), "prediction-powered, no narrower than exact binomial"
+    value, lo, hi = ((known_correct + rest * min(max(bound, 0.0), 1.0)) / total for bound in (share, lo, hi))
+    return Interval(value, lo, hi, n, on, method)
+
+
+def _mean_f1(hits: NDArray[np.int64], occurrences: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(d, k) hits and occurrences (in truth plus in prediction) -> (d,): F1 is 2 * hits / occurrences."""
+    present = occurrences > 0
+    scores = np.where(present, 2 * hits / np.where(present, occurrences, 1), 0.0)
+    out: NDArray[np.float64] = scores.sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    return out
