@@ -71,6 +71,8 @@ class Belief:
     def elsewhere(self, votes: VoteTable, text: Floats | None, student: Floats | None) -> NDArray[np.float64]:
         """The posterior (m, k) of items outside the pool (gold, say), from their votes and texts alone."""
         pool = self._evidence
+        if pool.text is not None and text is None:
+            raise ValueError("Expected embeddings, as the pool had them; found None. Embed these texts as the pool's.")
         there = evidence_of(votes, text)
         rows = np.arange(len(self.probs), len(self.probs) + there.said.shape[0])
         joined = Evidence(
@@ -112,12 +114,12 @@ def believe(
     split = rng.permutation(len(answers.rows)) % count
     fold_of[answers.rows] = split
     search = _Search(evidence, opinions, answers, split)
-    penalties, corrections = search.held_out()
+    scores, corrections = search.held_out()
     raw = np.empty((len(answers.rows), votes.probs.shape[2]))
     for fold, correction in enumerate(corrections):
         raw[split == fold] = correction.posterior(evidence, opinions, answers.rows[split == fold])
-    temperatures = [_temperature(raw[split != fold], answers.labels[split != fold]) for fold in range(count)]
-    penalty = search.best(penalties)
+    temperatures = [search.temperature_without(fold, search.best([scores[fold]])) for fold in range(count)]
+    penalty = search.best(scores)
     final = search.fit(np.ones(len(split), dtype=bool), penalty)
     temperature = _temperature(raw, answers.labels)
     probs = _posterior(final, evidence, opinions, everything, temperature)
@@ -164,12 +166,26 @@ class _Search:
         """The penalty with the largest summed likelihood; ties go to the larger penalty."""
         return max(PENALTIES, key=lambda penalty: (sum(score[penalty] for score in scores), penalty))
 
+    def temperature_without(self, outer: int, penalty: float) -> float:
+        """The temperature as if the outer fold had no answers: the other folds' own predictions have seen them, so
+        each of these is predicted once more, without the outer fold and without itself.
+        """
+        others = self.split != outer
+        if others.sum() < FEWEST_ANSWERS_TO_CALIBRATE:
+            return 1.0
+        probs = np.empty((len(self.split), self.opinions[0].shape[1]))
+        for inner in set(range(self.folds)) - {outer}:
+            judged = self.split == inner
+            probs[judged] = self._predicted(self.fit(others & ~judged, penalty), judged)
+        return _temperature(probs[others], self.answers.labels[others])
+
     def _likelihood(self, correction: Correction, judged: NDArray[np.bool_]) -> float:
-        rows = self.answers.rows[judged]
-        logits = (
-            blended(self.opinions, correction.exponents, rows) + self.coordinates.matrix[judged] @ correction.weight
-        )
-        return float(np.log(softmax(logits)[np.arange(len(rows)), self.answers.labels[judged]] + 1e-9).sum())
+        said = self._predicted(correction, judged)[np.arange(judged.sum()), self.answers.labels[judged]]
+        return float(np.log(said + 1e-9).sum())
+
+    def _predicted(self, correction: Correction, judged: NDArray[np.bool_]) -> NDArray[np.float64]:
+        opinion = blended(self.opinions, correction.exponents, self.answers.rows[judged])
+        return softmax(opinion + self.coordinates.matrix[judged] @ correction.weight)
 
 
 def _opinions(votes: VoteTable, student: Floats | None) -> tuple[Floats, ...]:

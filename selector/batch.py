@@ -35,7 +35,7 @@ def choose_batch(
 
     `unanswered` (n,), `embeddings` (n, d) of unit length. The random share is drawn from everything unanswered before
     anything is targeted, so each of these picks has the inclusion probability (random picks / unanswered) and is blind.
-    Near-duplicates of a targeted pick are left out; ties break by id.
+    Near-duplicates of a targeted pick are left out, even if the batch stays smaller for it; ties break by id.
     """
     ids = np.asarray(item_ids, dtype=object).astype(str)
     open_rows = np.flatnonzero(unanswered)
@@ -46,13 +46,15 @@ def choose_batch(
     probability = random_count / len(open_rows) if len(open_rows) else 0.0
     uncertain = scores.by_reason["uncertain"]
     picks = [
-        Pick(ids[row], round_number, RANDOM, float(uncertain[row]), probability, blind=True) for row in sorted(drawn)
+        Pick(str(ids[row]), round_number, RANDOM, float(uncertain[row]), probability, blind=True)
+        for row in drawn[np.argsort(ids[drawn])]
     ]
     left = np.setdiff1d(open_rows, drawn)
     for row, reason in _targeted(
         ids, left, scores, embeddings, size - random_count, near_duplicate_cosine, quotas or QUOTAS, rng
     ):
-        picks.append(Pick(ids[row], round_number, reason, float(scores.by_reason[reason][row]), None, blind=False))
+        score = float(scores.by_reason[reason][row])
+        picks.append(Pick(str(ids[row]), round_number, reason, score, None, blind=False))
     return picks
 
 
@@ -75,15 +77,17 @@ def _targeted(
     wanted["uncertain"] = count - sum(wanted.values())
     for reason in sorted(wanted, key=lambda r: (r != "uncertain", r)):
         value = scores.by_reason[reason]
-        free = np.array([row for row in rows if row not in chosen], dtype=np.intp)
-        order = free[np.lexsort((ids[free], -value[free]))]
-        distinct = without_near_duplicates(embeddings, order, cosine, CANDIDATES_A_PICK * wanted[reason])
+        order = rows[np.lexsort((ids[rows], -value[rows]))]
+        free = order[[row not in chosen for row in order]]
+        distinct = without_near_duplicates(embeddings, free, cosine, CANDIDATES_A_PICK * wanted[reason], [*chosen])
         if reason != "uncertain":
             distinct = distinct[value[distinct] > 0][: wanted[reason]]
         picked = spread(embeddings[distinct], value[distinct], wanted[reason], seed=seed, ids=ids[distinct])
         chosen.update({int(distinct[p]): reason for p in picked})
-    rest = [row for row in rows[np.lexsort((ids[rows], -scores.by_reason["uncertain"][rows]))] if row not in chosen]
-    chosen.update(dict.fromkeys([int(row) for row in rest[: count - len(chosen)]], "uncertain"))
+    rest = rows[np.lexsort((ids[rows], -scores.by_reason["uncertain"][rows]))]
+    rest = rest[[row not in chosen for row in rest]]
+    rest = without_near_duplicates(embeddings, rest, cosine, count - len(chosen), [*chosen])
+    chosen.update(dict.fromkeys(rest.tolist(), "uncertain"))
     order_of = {"uncertain": 0}
     return sorted(
         chosen.items(), key=lambda pair: (order_of.get(pair[1], 1), -scores.by_reason[pair[1]][pair[0]], ids[pair[0]])

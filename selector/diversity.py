@@ -1,5 +1,6 @@
 """Spread over the texts: weighted k-means over candidates, and near-duplicates left out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,21 @@ def spread(embeddings: Floats, weight: Floats, count: int, *, seed: int, ids: ND
     return out
 
 
-def without_near_duplicates(embeddings: Floats, order: NDArray[np.intp], cosine: float, most: int) -> NDArray[np.intp]:
-    """The first `most` of `order` of which no two unit embeddings (n, d) are closer than `cosine`.
+def without_near_duplicates(
+    embeddings: Floats, order: NDArray[np.intp], cosine: float, most: int, taken: Sequence[int] = ()
+) -> NDArray[np.intp]:
+    """The first `most` of `order` of which no two unit embeddings (n, d) are closer than `cosine`, nor one to `taken`.
 
     Greedy from the front; one matrix-vector product for each kept item.
     """
-    kept: list[int] = []
-    chosen = np.empty((most, embeddings.shape[1]), dtype=embeddings.dtype)
+    kept = list(taken)
+    chosen = np.empty((len(taken) + most, embeddings.shape[1]), dtype=embeddings.dtype)
+    chosen[: len(taken)] = embeddings[kept]
     for position in order:
-        if len(kept) == most:
+        if len(kept) == len(chosen):
             break
         if kept and float((chosen[: len(kept)] @ embeddings[position]).max()) >= cosine:
             continue
         chosen[len(kept)] = embeddings[position]
         kept.append(int(position))
-    return np.array(kept, dtype=np.intp)
+    return np.array(kept[len(taken) :], dtype=np.intp)

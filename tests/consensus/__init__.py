@@ -1,0 +1,1 @@
+"""What is believed: votes, posterior, certificate, and the helpdesk as a whole."""
