@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import RcKeyType
 
 from stillhouse.measures import expected_calibration_error, reliability_bins
@@ -23,6 +23,7 @@ BLUE, VERMILION, GREEN, INK, GREY = "#0072B2", "#D55E00", "#007A5A", "#1F2933", 
 CURVE_STYLES = ((BLUE, "o", "-"), (VERMILION, "s", "--"))
 MOST_CONFUSED = 20
 LONGEST_LABEL = 26
+FEWEST_FOR_A_FULL_MARKER = 10
 
 STYLE: dict[RcKeyType, object] = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched, and shown in any script
@@ -67,7 +68,7 @@ def learning_curve(
     if not curves and teacher is None:
         return None
     with _style():
-        figure = Figure(figsize=(6.4, 3.7), layout="constrained")
+        figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.add_subplot()
         for curve, style in zip(curves, CURVE_STYLES, strict=False):
             _draw_curve(axes, curve, *style)
@@ -79,7 +80,7 @@ def learning_curve(
             axes.plot(x, y, color=GREEN, linestyle="-.", marker="^", markersize=5, label="Random picks (reference)")
         axes.set_xlabel("Human labels")
         axes.set_ylabel("Accuracy")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 2):g} %")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(axis="y", color="#E3E7EB", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -98,16 +99,28 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools) -> Pictur
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":")
         bounds = np.clip(np.stack([bins.accuracy - bins.lo, bins.hi - bins.accuracy]), 0, None)
-        upper.errorbar(
-            bins.confidence, bins.accuracy, yerr=bounds, color=BLUE, marker="o", markersize=5, capsize=2, linewidth=1.4
-        )
+        upper.plot(bins.confidence, bins.accuracy, color=BLUE, linewidth=1, alpha=0.4)
+        for enough, fill in ((True, BLUE), (False, "white")):
+            of = (bins.count >= FEWEST_FOR_A_FULL_MARKER) == enough
+            upper.errorbar(
+                bins.confidence[of],
+                bins.accuracy[of],
+                yerr=bounds[:, of],
+                color=BLUE,
+                linestyle="none",
+                marker="o",
+                markersize=6,
+                markerfacecolor=fill,
+                capsize=2,
+                elinewidth=1.2,
+            )
         upper.set(ylim=(-0.02, 1.04), xlim=(0, 1.02), ylabel="Accuracy")
         upper.set_title(f"{name}: calibration error {gap:.3f}")
         lower.hist(np.asarray(confidence), bins=10, range=(0, 1), color=BLUE, alpha=0.75, rwidth=0.9)
         lower.set(xlabel="Confidence", ylabel="Items")
         lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
         for axis in (upper.yaxis, upper.xaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         upper.grid(color="#E3E7EB", linewidth=0.8)
         sure, right = float(np.mean(confidence)), float(np.mean(correct))
         return Picture(
@@ -125,7 +138,7 @@ def most_confused(matrix: Ints, most: int = MOST_CONFUSED) -> list[int]:
 
 
 def confusion_heatmap(matrix: Ints, names: Sequence[str]) -> Picture | None:
-    """Rows are what experts say, columns what is delivered; shades are shares of the row. None without items."""
+    """Rows are what experts say, columns the label given; shades are shares of the row. None without items."""
     if matrix.sum() == 0:
         return None
     shown = most_confused(matrix)
@@ -139,7 +152,7 @@ def confusion_heatmap(matrix: Ints, names: Sequence[str]) -> Picture | None:
         axes.set(aspect="equal", xlim=(0, len(shown)), ylim=(len(shown), 0))
         axes.set_xticks(np.arange(len(shown)) + 0.5, short, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(np.arange(len(shown)) + 0.5, short)
-        axes.set(xlabel="Delivered", ylabel="Expert")
+        axes.set(xlabel="Label given", ylabel="Expert's label")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         for row, column in np.argwhere(part > 0):
@@ -195,7 +208,9 @@ def _confusion_words(matrix: Ints, names: Sequence[str]) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
+    """Cut in the middle: labels of one family differ at their ends."""
+    half = (LONGEST_LABEL - 1) // 2
+    return name if len(name) <= LONGEST_LABEL else f"{name[:half]}…{name[-half:]}"
 
 
 def _style() -> AbstractContextManager[None]:

@@ -76,7 +76,8 @@ class Instructive:
 class ReportData:
     """All that a report shows. What is empty or None is left out of the page, or said to be missing.
 
-    `confusion` (k, k) counts expert labels (rows) by delivered labels (columns) on `confusion_on`; `reference` are
+    `confusion` (k, k) counts expert labels (rows) by the labels given (columns), and
+    `confusion_on` says whose and on what; `reference` are
     (human labels, accuracy) of random picks; `banners` say what is not the real thing.
     """
 
@@ -122,7 +123,9 @@ def render_report(data: ReportData) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, share=_share, count=_count, minutes=_minutes, seconds=_seconds)
+    environment.filters.update(
+        percent=_percent, share=_share, count=_count, minutes=_minutes, seconds=_seconds, sentence=_sentence
+    )
     page: str = environment.get_template("report.html.jinja").render(
         data=data,
         pictures=_pictures(data),
@@ -221,3 +224,8 @@ def _minutes(value: float) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def _sentence(text: str) -> str:
+    """With a capital and a full stop: reasons are also used in the middle of a line."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", ":")) or not text else ".")

@@ -1,0 +1,1 @@
+"""The loop: what a round does, what stops it, what is reported."""
