@@ -187,7 +187,7 @@ def test_a_task_of_many_labels_shows_the_most_confused() -> None:
     matrix[np.arange(20, 40), np.arange(21, 41)] = 3
     html = render_report(replace(EMPTY, label_names=names, confusion=matrix, confusion_on="gold"))
     words = Page(html).words
-    assert "gold. Shown: the 20 labels of 77 with the most errors" in words
+    assert "Gold. Shown: the 20 labels of 77 with the most errors." in words
     assert set(names) <= set(words)
     assert set(most_confused(matrix)) == set(range(21, 40)) | {20}
 
