@@ -11,18 +11,8 @@ import pytest
 
 from tests.project.checkout import PACKAGES, ROOT
 
-HEAVY = (
-    "accelerate",
-    "argilla",
-    "datasets",
-    "matplotlib",
-    "modal",
-    "peft",
-    "scipy",
-    "sklearn",
-    "torch",
-    "transformers",
-)
+MODELS = ("accelerate", "argilla", "datasets", "modal", "peft", "torch", "transformers")
+HEAVY = (*MODELS, "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn")
 HOUSE = {
     *("stillhouse", "prompts", "teacher", "consensus", "selector"),
     *("argilla_setup", "trainer", "serving", "jobs", "loop"),
@@ -56,10 +46,21 @@ def test_imports_point_down_only() -> None:
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["loop.cli", *PACKAGES])
-def test_importing_is_light(module: str, tmp_path: Path) -> None:
-    """`stillhouse --help` answers at once: no heavy library is loaded before it is used."""
-    code = f"import sys, {module}; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+def test_the_command_line_is_light(tmp_path: Path) -> None:
+    """`stillhouse --help` answers at once: no heavy library is loaded before a command needs it."""
+    code = f"import sys, loop.cli; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    assert _elsewhere(code, tmp_path).split() == []
+
+
+@pytest.mark.parametrize("package", sorted(HOUSE - {"trainer", "loop"}))
+def test_parts_are_light(package: str, tmp_path: Path) -> None:
+    """Every module of a part that is not the student's can be used without waiting for the libraries of models."""
+    code = (
+        f"import importlib, pkgutil, sys, {package} as part\n"
+        f"names = [found.name for found in pkgutil.walk_packages(part.__path__, '{package}.')]\n"
+        "[importlib.import_module(name) for name in names if '.server' not in name]\n"
+        f"print(*[name for name in {MODELS!r} if name in sys.modules])"
+    )
     assert _elsewhere(code, tmp_path).split() == []
 
 
