@@ -77,14 +77,19 @@ class Budget(Frozen):
 
 
 class Student(Frozen):
-    """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted."""
+    """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted.
+
+    `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
+    the rounds before use the head. "lora" and "head" use just that in every round.
+    """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    recipe: Literal["auto", "head", "lora"] = "auto"
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveInt = 16
     lora_dropout: Share = 0.0
-    epochs: PositiveInt = 2
-    learning_rate: PositiveFloat = 5e-4
+    epochs: PositiveInt = 1
+    learning_rate: PositiveFloat = 4e-3
     tokens_per_batch: PositiveInt = 2048
     max_tokens: PositiveInt = 256
     answer_weight: PositiveFloat = 3.0

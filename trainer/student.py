@@ -14,11 +14,13 @@ from stillhouse.task import Student
 from trainer.base import Base, load_base
 from trainer.calibrate import MIN_ANSWERS, as_distributions, fit_temperature
 from trainer.features import embed, tokenise
-from trainer.linear import Floats, Ints, LinearHead, cross_entropy, fit_linear, softmax
+from trainer.linear import DEFAULT_C, Floats, Ints, LinearHead, cross_entropy, fit_linear, softmax
 from trainer.lora import Adapter, Clock, adapter_of, merged, train_lora
 from trainer.pace import Progress
 
 Recipe = Literal["head", "lora"]
+CANDIDATE_C = (1.0, 3.0, 10.0, 30.0)  # in rising order: each fit starts from the one before
+_NO_HEAD = LinearHead(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
 WORTH_STANDARD_ERRORS = 1.0  # LoRA is taken when it is likelier by more than so much noise: the head sees more rows
 
 
@@ -119,7 +121,7 @@ def fit_student(
     "head" is a logistic regression on the frozen base's features; "lora" adapts all linear layers from that head on.
     "auto" tries both and takes LoRA where it makes the held-out answers likelier by more than one standard error of
     the paired difference; without at least MIN_ANSWERS (50) held-out rows it cannot tell and takes the head, untried.
-    Held-out rows teach neither trial. The temperature is fitted on them (1 with fewer than 50). A chosen head is then
+    The head's C is chosen likewise among CANDIDATE_C. Held-out rows teach neither trial. The temperature is fitted on them (1 with fewer than 50). A chosen head is then
     fitted again on all rows, the held-out ones with their given targets and weights, and its temperature is that of
     `settings.folds` heads that each left a share of the held-out rows out; a LoRA student keeps them all out, because
     training again costs as much as the first time.
@@ -139,10 +141,10 @@ def fit_student(
     held_texts = [texts[row] for row in held.rows]
     seen = np.setdiff1d(np.arange(len(texts), dtype=np.int64), np.asarray(held.rows, dtype=np.int64))
 
-    start = fit_linear(X[seen], Y[seen], w[seen])
-    plain = _trial(FittedStudent(names, base, start, 1.0, settings), X[held.rows], held)
+    C, plain = _best_head(FittedStudent(names, base, _NO_HEAD, 1.0, settings), X, Y, w, seen, held)
+    start = plain.student.head
     chosen, why = plain, f"recipe {recipe} was asked for"
-    facts: dict[str, Any] = {"held_out": len(held.rows), "truncated": tokens.truncated}
+    facts: dict[str, Any] = {"held_out": len(held.rows), "truncated": tokens.truncated, "C": C}
     if recipe == "auto" and len(held.rows) < MIN_ANSWERS:
         why = f"{len(held.rows)} held-out answers are too few to choose by ({MIN_ANSWERS} are needed)"
     elif recipe != "head":
@@ -158,11 +160,24 @@ def fit_student(
             chosen, why = _choose(plain, lora)
     student = chosen.student
     if student.recipe == "head" and len(held.rows):
-        temperature = _cross_fitted_temperature(X, Y, w, held, start, settings.folds)
-        student = replace(student, head=fit_linear(X, Y, w, start=start), temperature=temperature)
+        temperature = _cross_fitted_temperature(X, Y, w, held, start, settings.folds, C)
+        student = replace(student, head=fit_linear(X, Y, w, C=C, start=start), temperature=temperature)
     facts |= {"recipe": student.recipe, "why": why, "temperature": student.temperature, "seconds": clock.seconds()}
     facts |= {"held_out_log_likelihood_head": plain.mean, "held_out_accuracy_head": plain.accuracy}
     return replace(student, facts=facts)
+
+
+def _best_head(
+    student: FittedStudent, X: Floats, Y: Floats, w: Floats, seen: Ints, held: HeldOut
+) -> tuple[float, _Trial]:
+    """The head's penalty by held-out likelihood: strong where labels are noisy, weak where they are many and right."""
+    candidates = CANDIDATE_C if len(held.rows) >= MIN_ANSWERS else (DEFAULT_C,)
+    trials = []
+    head = None
+    for C in candidates:
+        head = fit_linear(X[seen], Y[seen], w[seen], C=C, start=head)
+        trials.append((C, _trial(replace(student, head=head), X[held.rows], held)))
+    return max(trials, key=lambda trial: trial[1].mean or 0.0)
 
 
 def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
@@ -175,7 +190,9 @@ def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
     return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else None)
 
 
-def _cross_fitted_temperature(X: Floats, Y: Floats, w: Floats, held: HeldOut, start: LinearHead, folds: int) -> float:
+def _cross_fitted_temperature(
+    X: Floats, Y: Floats, w: Floats, held: HeldOut, start: LinearHead, folds: int, C: float
+) -> float:
     """The temperature of a head that sees nearly all rows: each fold of the held-out rows by a head that sees the rest.
 
     One fitted on fewer rows is less sure of itself, and its temperature would make the final head too sure.
@@ -187,7 +204,7 @@ def _cross_fitted_temperature(X: Floats, Y: Floats, w: Floats, held: HeldOut, st
     for fold in range(folds):
         places = np.arange(fold, len(rows), folds)
         seen = np.setdiff1d(np.arange(len(X)), rows[places])
-        logits[places] = fit_linear(X[seen], Y[seen], w[seen], start=start).logits(X[rows[places]])
+        logits[places] = fit_linear(X[seen], Y[seen], w[seen], C=C, start=start).logits(X[rows[places]])
     return fit_temperature(logits, _wanted(held, Y.shape[1]))
 
 

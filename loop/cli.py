@@ -1,0 +1,301 @@
+"""The command line: flags, one function, text and exit code."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, StillhouseError
+
+EXIT_CODES = """
+Exit codes: 0 done · 2 bad input · 3 teacher · 4 budget · 5 desk · 6 store · 7 model · 10 waiting for people · 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Distil a small domain model out of a large one, with people only on the hard cases." + "\n\n" + EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+argilla_app = typer.Typer(help="The embedded Argilla of a run: up, down, status, open.", no_args_is_help=True)
+export_app = typer.Typer(help="Take results out of a run.", no_args_is_help=True)
+app.add_typer(argilla_app, name="argilla")
+app.add_typer(export_app, name="export")
+
+TaskFile = Annotated[Path, typer.Argument(metavar="TASK", help="The task.toml.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="The run's folder.", show_default="runs/<name of the task>")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """A known error is three lines and its exit code; an interrupt is one line: everything so far is kept."""
+    try:
+        yield
+    except StillhouseError as error:
+        print(error.text(), file=sys.stderr)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        print("interrupted: everything so far is kept; repeat the command to go on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from error
+
+
+def say(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False, indent=1) if as_json else text)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(help="A CSV, JSONL or Parquet file, or hub:NAME of a dataset.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write task.toml into.")] = Path("task"),
+    name: Annotated[str, typer.Option(help="The task's name.", show_default="the folder's")] = "",
+    text: Annotated[str, typer.Option(help="The column of the texts.", show_default="guessed")] = "",
+    label: Annotated[str, typer.Option(help="A column of labels to take the label names from.")] = "",
+    split: Annotated[str, typer.Option(help="The split of a Hub dataset.")] = "train",
+) -> None:
+    """Write a commented task.toml for your data.
+
+    Examples:
+        stillhouse init messages.csv --out helpdesk --text body
+
+        stillhouse init hub:PolyAI/banking77 --label label --out banking
+
+    """
+    from loop.init import write_task
+
+    with clear_errors():
+        path = write_task(data, out, name=name or out.resolve().name, text=text, label=label, split=split)
+        print(f"written: {path}\nnext: describe the labels in it, then: stillhouse check {path}")
+
+
+@app.command()
+def check(task: TaskFile, as_json: Json = False) -> None:
+    """Validate task, data, keys and base; every mistake at once, before anything is paid for.
+
+    Example:
+        stillhouse check examples/helpdesk/team.toml
+
+    """
+    from loop.check import check_all
+
+    with clear_errors():
+        found = check_all(task)
+        say(found, "\n".join([f"{task}: no mistakes", *(f"  {k}: {v}" for k, v in found.items())]), as_json=as_json)
+
+
+@app.command()
+def plan(
+    task: TaskFile,
+    run: RunOption = None,
+    prompt: Annotated[bool, typer.Option(help="Show one rendered prompt.")] = True,
+    as_json: Json = False,
+) -> None:
+    """What a round will cost in calls, money and people's minutes; calls nobody.
+
+    Example:
+        stillhouse plan examples/helpdesk/team.toml
+
+    """
+    from loop.plan import plan_round
+
+    with clear_errors():
+        planned = plan_round(task, run)
+        say(planned.to_json(), planned.text(with_prompt=prompt), as_json=as_json)
+
+
+@app.command(name="run")
+def run_(
+    task: TaskFile,
+    run: RunOption = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for people instead of ending with code 10.")] = False,
+    keep_argilla: Annotated[bool, typer.Option("--keep-argilla", help="Leave the embedded Argilla up.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rounds until quality levels off. Kill it when you like and repeat it: nothing paid for is asked again.
+
+    Examples:
+        stillhouse run examples/helpdesk/team.toml --run runs/demo
+
+        stillhouse run mytask/task.toml --wait
+
+    """
+    _run(task, run, most=None, wait=wait, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+
+
+@app.command(name="round")
+def round_(
+    task: TaskFile,
+    run: RunOption = None,
+    keep_argilla: Annotated[bool, typer.Option("--keep-argilla", help="Leave the embedded Argilla up.")] = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """One round: what people answered is learned, measured, and a new batch is chosen.
+
+    Example:
+        stillhouse round examples/helpdesk/team.toml
+
+    """
+    _run(task, run, most=1, wait=False, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+
+
+def _run(
+    task: Path, run: Path | None, *, most: int | None, wait: bool, keep_argilla: bool, as_json: bool, quiet: bool
+) -> None:
+    from loop.command import run_task
+
+    with clear_errors():
+        result = run_task(task, run, most=most, wait=wait, keep_argilla=keep_argilla, quiet=quiet)
+        say(result.summary, result.text, as_json=as_json)
+        if result.waiting:
+            raise typer.Exit(WAITING_EXIT_CODE)
+
+
+@app.command()
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """What stands in a run, and what it waits for. Can be asked while the run works.
+
+    Example:
+        stillhouse status runs/demo
+
+    """
+    from loop.command import status_of
+
+    with clear_errors():
+        found = status_of(run)
+        say(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json=as_json)
+
+
+@app.command()
+def report(run: RunFolder, quiet: Quiet = False) -> None:
+    """Write the run's report.html again and print where it is.
+
+    Example:
+        stillhouse report runs/demo
+
+    """
+    from loop.command import report_of
+
+    with clear_errors():
+        print(report_of(run, quiet=quiet))
+
+
+@app.command()
+def label(
+    run: RunFolder,
+    source: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the texts.")],
+    target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write.")],
+    text: Annotated[str, typer.Option(help="The column of the texts.", show_default="the task's")] = "",
+    id_column: Annotated[str, typer.Option("--id", help="The column of the ids.", show_default="the task's")] = "",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label a file with the run's last student.
+
+    Examples:
+        stillhouse label runs/demo new.csv labelled.csv
+
+        stillhouse label runs/demo new.parquet out.parquet --threshold 0.8
+
+    """
+    from loop.command import label_with
+
+    with clear_errors():
+        counts = label_with(run, source, target, text=text, id_column=id_column, threshold=threshold, quiet=quiet)
+        line = f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {counts['seconds']:.1f} s: {target}"
+        say(counts, line, as_json=as_json)
+
+
+@export_app.command("labels")
+def export_labels(
+    run: RunFolder,
+    target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write.")],
+) -> None:
+    """The delivered labels of the pool: id, label, probability, source (person, corrected, teacher).
+
+    Example:
+        stillhouse export labels runs/demo labels.jsonl
+
+    """
+    from loop.export import write_labels
+
+    with clear_errors():
+        print(f"{write_labels(run, target):,} labels: {target}")
+
+
+@argilla_app.command("up")
+def argilla_up(
+    run: RunFolder, port: Annotated[int, typer.Option(help="0: the last one, or any free one.")] = 0
+) -> None:
+    """Start the run's Argilla and print its address and login.
+
+    Example:
+        stillhouse argilla up runs/demo
+
+    """
+    from loop.command import argilla_login
+
+    with clear_errors():
+        print(argilla_login(run, port))
+
+
+@argilla_app.command("down")
+def argilla_down(run: RunFolder) -> None:
+    """Stop the run's Argilla; everything answered is kept.
+
+    Example:
+        stillhouse argilla down runs/demo
+
+    """
+    from argilla_setup.embedded import down
+
+    with clear_errors():
+        print("stopped" if down(run / "argilla") else "was not running")
+
+
+@argilla_app.command("status")
+def argilla_status(run: RunFolder, as_json: Json = False) -> None:
+    """Whether the run's Argilla is up, and where.
+
+    Example:
+        stillhouse argilla status runs/demo
+
+    """
+    from dataclasses import asdict
+
+    from argilla_setup.embedded import status as status_of_argilla
+
+    with clear_errors():
+        found = asdict(status_of_argilla(run / "argilla"))
+        say(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json=as_json)
+
+
+@argilla_app.command("open")
+def argilla_open(run: RunFolder) -> None:
+    """Open the queue of the run in a browser, the least certain item first; starts the server if need be.
+
+    Example:
+        stillhouse argilla open runs/demo
+
+    """
+    from loop.command import argilla_login, queue_link
+
+    with clear_errors():
+        print(argilla_login(run, 0))
+        typer.launch(queue_link(run))
+
+
+if __name__ == "__main__":
+    app()

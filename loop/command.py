@@ -1,0 +1,194 @@
+"""What the commands do, without flags or printing."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from argilla_setup.embedded import down
+from loop.desks import connection_of, say_nothing, start_argilla
+from loop.progress import Display
+from loop.project import Project, open_project
+from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
+from loop.summary import (
+    add_seconds,
+    banners,
+    headline,
+    next_step,
+    summary_of,
+    write_json,
+    write_run_report,
+)
+from serving.label import label_file
+from stillhouse.errors import InputError
+from stillhouse.store import Store
+from trainer.artifact import load_student, model_id_of
+
+TASK_PATH = "task_path"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What `run` ends with."""
+
+    summary: dict[str, Any]
+    text: str
+    waiting: int
+
+
+def run_task(
+    task_path: Path, folder: Path | None, *, most: int | None, wait: bool, keep_argilla: bool, quiet: bool
+) -> RunResult:
+    """Run rounds, then write summary.json and report.html. Raises StillhouseError; a repeat goes on."""
+    project = open_project(task_path, folder)
+    display = Display(quiet=quiet)
+    started = time.monotonic()
+    for banner in banners(project):
+        display.line(banner)
+    outcome: Outcome | None = None
+    with Store(project.folder) as store:
+        store.write_note(TASK_PATH, str(project.task_path))
+        try:
+            loop = open_loop(project, store, display, lambda line: display.line(f"  argilla: {line}"))
+            outcome = run_rounds(loop, most=most, wait=wait)
+        finally:
+            add_seconds(store, started)
+            stays = keep_argilla or (outcome is not None and outcome.waiting > 0)
+            if project.task.desk.kind == "embedded" and not stays:
+                down(project.argilla_home)
+        summary = summary_of(project, store, outcome)
+        if loop.last is not None:
+            write_run_report(loop, outcome)
+        write_json(project.summary, summary)
+        return RunResult(summary, _ending(loop, outcome, keep_argilla=keep_argilla), outcome.waiting)
+
+
+def _ending(loop: Loop, outcome: Outcome, *, keep_argilla: bool) -> str:
+    project = loop.project
+    lines: list[str] = []
+    if loop.last is not None:
+        view, _, evaluation = loop.last
+        lines += ["", *headline(loop, view, evaluation, outcome)]
+    lines += [
+        "",
+        f"report:  {project.report}",
+        f"summary: {project.summary}",
+        f"next:    {next_step(project, outcome)}",
+    ]
+    if project.task.desk.kind == "embedded" and (keep_argilla or outcome.waiting):
+        lines += ["", login_of(project)]
+    return "\n".join(lines)
+
+
+def login_of(project: Project) -> str:
+    """Address and login of the desk; the password is shown because a person asked for the server to be up."""
+    connection = connection_of(project, say_nothing)
+    if project.task.desk.kind != "embedded":
+        return f"Argilla: {connection.url}"
+    return (
+        f"Argilla: {connection.url}\n  user {connection.username}, password {connection.password}\n"
+        f"  stop it with: stillhouse argilla down {project.folder}"
+    )
+
+
+def project_of(folder: Path) -> Project:
+    """The project a run's folder belongs to. Raises StoreError where there is no run."""
+    with Store(folder, read_only=True) as store:
+        path = store.note(TASK_PATH)
+    if path is None:
+        raise InputError(
+            f"{folder} is not a run", expected="a folder that `stillhouse run` wrote", found="no task in it"
+        )
+    return open_project(Path(path), folder)
+
+
+def status_of(folder: Path) -> dict[str, Any]:
+    """Read only: may be asked while a run works."""
+    project = project_of(folder)
+    with Store(folder, read_only=True) as store:
+        rounds, picks, answers = store.rounds(), store.picks(), store.answers()
+        answered = {answer.item_id for answer in answers}
+        waiting = [pick.item_id for pick in picks if pick.item_id not in answered]
+        votes: dict[str, int] = {}
+        for vote in store.votes():
+            votes[vote.source] = votes.get(vote.source, 0) + 1
+        last = rounds[-1] if rounds else None
+        if last is not None and last.decision == "stop":
+            waits_for = "nothing: the loop has stopped"
+        elif waiting:
+            waits_for = f"people: {len(waiting)} items at the desk"
+        else:
+            waits_for = f"the next round: stillhouse run {project.task_path}"
+        return {
+            "task": project.task.name,
+            "items": len(store.items()),
+            "votes": votes,
+            "rounds": len(rounds),
+            "picks": len(picks),
+            "answered": len(answered),
+            "spent_usd": round(store.spent_usd(), 4),
+            "in_doubt_requests": store.in_doubt(),
+            "last_decision": last.decision if last else None,
+            "reason": last.reason if last else None,
+            "waits_for": waits_for,
+            "seconds": store.note("seconds", 0.0),
+        }
+
+
+def report_of(folder: Path, *, quiet: bool) -> Path:
+    """Write the report of a run's last round again."""
+    project = project_of(folder)
+    with Store(project.folder) as store:
+        rounds = store.rounds()
+        if not rounds:
+            raise InputError(
+                f"{folder} has no finished round", expected="at least one", found="none", fix="stillhouse run it first"
+            )
+        loop = open_loop(project, store, Display(quiet=quiet), say_nothing)
+        outcome = run_rounds(loop, most=0)
+        if loop.last is None:
+            last_round_of(loop, len(rounds) - 1)
+        write_json(project.summary, summary_of(project, store, outcome))
+        return write_run_report(loop, outcome)
+
+
+def label_with(
+    folder: Path, source: Path, target: Path, *, text: str, id_column: str, threshold: float, quiet: bool
+) -> dict[str, Any]:
+    """Label a file with the last student of a run."""
+    project = project_of(folder)
+    with Store(folder, read_only=True) as store:
+        rounds = store.rounds()
+    if not rounds:
+        raise InputError(
+            f"{folder} has no student yet", expected="a finished round", found="none", fix="stillhouse run it first"
+        )
+    where = project.folder / rounds[-1].student_dir
+    display = Display(quiet=quiet)
+    with display.bar("labelling", 0) as bar:
+        counts = label_file(
+            load_student(where),
+            source,
+            target,
+            text_column=text or project.task.data.text,
+            id_column=id_column or project.task.data.id,
+            threshold=threshold,
+            model_id=model_id_of(where),
+            progress=lambda done: bar(done, ""),
+        )
+    return {"rows": counts.rows, "abstained": counts.abstained, "seconds": counts.seconds, "model": model_id_of(where)}
+
+
+def argilla_login(folder: Path, port: int) -> str:
+    project = project_of(folder)
+    if project.task.desk.kind == "embedded":
+        start_argilla(project, say_nothing, port)
+    return login_of(project)
+
+
+def queue_link(folder: Path) -> str:
+    from argilla_setup.argilla_desk import ArgillaDesk
+
+    project = project_of(folder)
+    connection = connection_of(project, say_nothing)
+    return ArgillaDesk(connection.url, connection.api_key, project.task).link()

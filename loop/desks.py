@@ -1,0 +1,115 @@
+"""The desk of a run: opened once, given batches, asked for answers; rehearsed experts where the task says so."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import argilla_setup
+from argilla_setup.desk import Desk, DeskRecord
+from argilla_setup.embedded import Connection, ensure_environment, up
+from argilla_setup.file_desk import FileDesk
+from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
+from loop.project import Project, read_known_labels
+from stillhouse.errors import DeskError
+from stillhouse.records import Item, Pick, Suggestion
+
+if TYPE_CHECKING:
+    from argilla_setup.argilla_desk import ArgillaDesk
+
+ARGILLA_VENV_ENV = "STILLHOUSE_ARGILLA_VENV"
+
+
+def argilla_venv() -> Path:
+    """The embedded server's own environment: named in STILLHOUSE_ARGILLA_VENV, else .venv-argilla beside the code."""
+    named = os.environ.get(ARGILLA_VENV_ENV)
+    return Path(named) if named else Path(argilla_setup.__file__).resolve().parent.parent / ".venv-argilla"
+
+
+def start_argilla(project: Project, on_line: Callable[[str], None], port: int = 0) -> Connection:
+    return up(project.argilla_home, ensure_environment(argilla_venv(), on_line), port)
+
+
+def connection_of(project: Project, on_line: Callable[[str], None]) -> Connection:
+    """How to reach the Argilla of this task. Raises DeskError."""
+    desk = project.task.desk
+    if desk.kind == "embedded":
+        return start_argilla(project, on_line)
+    key = os.environ.get(desk.api_key_env, "")
+    if not key:
+        raise DeskError(
+            f"no key for the Argilla at {desk.url}",
+            expected=f"the API key of an owner or admin in the environment variable {desk.api_key_env}",
+            found="it is not set",
+            fix=f"export {desk.api_key_env}=...",
+        )
+    return Connection(desk.url, key)
+
+
+class OpenDesk:
+    """Opens in the background, so that the server starts while the teacher works; `desk` waits for it."""
+
+    def __init__(self, project: Project, on_line: Callable[[str], None]) -> None:
+        self.project = project
+        self._on_line = on_line
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._opened: Future[Desk] = self._pool.submit(self._open)
+        self._pool.shutdown(wait=False)
+
+    @property
+    def desk(self) -> Desk:
+        return self._opened.result()
+
+    def _open(self) -> Desk:
+        if self.project.task.desk.kind == "files":
+            return FileDesk(self.project.folder / "desk", self.project.task)
+        from argilla_setup.argilla_desk import ArgillaDesk
+
+        connection = connection_of(self.project, self._on_line)
+        return ArgillaDesk(connection.url, connection.api_key, self.project.task)
+
+    def rehearse(self) -> int:
+        """Simulated experts answer all that is open; 0 where the task rehearses nobody."""
+        known = read_known_labels(self.project)
+        if known is None:
+            return 0
+        settings = self.project.task.desk
+        experts = RehearsedExperts(
+            known,
+            self.project.task.label_names,
+            error_rate=settings.rehearse_error_rate,
+            annotators=settings.rehearse_annotators,
+            seed=self.project.task.seed,
+        )
+        desk = self.desk
+        if isinstance(desk, FileDesk):
+            return answer_in_files(desk, experts)
+        argilla: ArgillaDesk = desk  # type: ignore[assignment]
+        return answer_in_argilla(argilla, experts)
+
+
+def desk_records(picks: Sequence[Pick], items: dict[str, Item], suggestions: dict[str, Suggestion]) -> list[DeskRecord]:
+    """Picks as people get them; a blind pick carries no suggestion."""
+    return [
+        DeskRecord(
+            item_id=pick.item_id,
+            text=items[pick.item_id].text,
+            round=pick.round,
+            reason=pick.reason,
+            uncertainty=pick.score,
+            blind=pick.blind,
+            suggestion=None if pick.blind else suggestions.get(pick.item_id),
+            metadata=items[pick.item_id].metadata,
+        )
+        for pick in picks
+    ]
+
+
+def say_nothing(_line: str) -> None:
+    """For commands whose output is data."""
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,165 @@
+"""The student's turn: what it is taught, what is held out to choose and calibrate it, where it is kept."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.progress import Display
+from loop.project import Project
+from loop.view import View
+from stillhouse.probabilities import Floats
+from trainer.artifact import is_complete, load_student, model_card, save_student
+from trainer.base import Base, load_base
+from trainer.features import embed_cached
+from trainer.linear import fit_linear, out_of_fold, softmax
+from trainer.student import FittedStudent, HeldOut, fit_student
+
+HELD_OUT_SHARE = 0.1
+
+Recipe = Literal["auto", "head", "lora"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a student is taught: distributions (n, k) and weights (n,)."""
+
+    targets: Floats
+    weights: NDArray[np.float64]
+
+
+def lesson(view: View, answer_weight: float, without_fold: int | None = None) -> Lesson:
+    """Belief as soft targets; people's answers override it and weigh more. A fold left out is taught as unanswered."""
+    belief = view.belief
+    targets = belief.probs if without_fold is None else belief.without(without_fold)
+    weights = np.ones(len(targets))
+    rows = belief.answers.rows
+    weights[rows if without_fold is None else rows[belief.folds[rows] != without_fold]] = answer_weight
+    return Lesson(targets, weights)
+
+
+def features_of(project: Project, base: Base, texts: Sequence[str], display: Display, name: str) -> NDArray[np.float32]:
+    """Unit embeddings (n, d) of the frozen base, kept in the run's folder."""
+    settings = project.task.student
+    with display.bar(f"embedding {name}", len(texts)) as bar:
+        made = embed_cached(
+            base,
+            texts,
+            project.features,
+            max_tokens=settings.max_tokens,
+            threads=settings.threads,
+            progress=lambda pace: bar(pace.done, pace.note),
+        )
+        note = f", {made.truncated} cut at {settings.max_tokens} tokens" if made.truncated else ""
+        bar(len(texts), note)
+    return made.vectors
+
+
+def train(
+    project: Project, base: Base, view: View, round_number: int, recipe: Recipe, display: Display
+) -> FittedStudent:
+    """The student of a round: loaded if this very lesson has been learned already, else trained and saved.
+
+    A random tenth of the pool is held out to choose the recipe and to calibrate, judged by what is believed of it
+    (people's answers where there are some). It is random, so unlike the answers it looks like what will be labelled.
+    """
+    settings = project.task.student
+    folder = project.student(round_number)
+    key = lesson_key(project, view, recipe)
+    if is_complete(folder) and _key_of(folder / "metrics.json") == key:
+        return load_student(folder, base=base)
+    taught = lesson(view, settings.answer_weight)
+    held = np.sort(project.rng("held out").permutation(len(view.items))[: round(HELD_OUT_SHARE * len(view.items))])
+    with display.bar(f"student, round {round_number}", 100) as bar:
+        student = fit_student(
+            [item.text for item in view.items],
+            taught.targets,
+            taught.weights,
+            project.task.label_names,
+            settings,
+            seed=project.task.seed,
+            base=base,
+            features=view.features,
+            held_out=HeldOut(held, taught.targets[held].argmax(axis=1), taught.targets[held]),
+            recipe=recipe,
+            progress=lambda pace: bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}"),
+        )
+        bar(100, said_of(student))
+    save_student(
+        student,
+        folder,
+        task_json=project.task.model_dump_json(indent=1),
+        metrics={"lesson": key, **student.facts},
+        card=card_of(project, view, student),
+    )
+    return student
+
+
+def recipe_of(project: Project, *, last: bool) -> Recipe:
+    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA."""
+    wanted = project.task.student.recipe
+    return wanted if last or wanted != "auto" else "head"
+
+
+def said_of(student: FittedStudent) -> str:
+    return f"recipe {student.recipe}, temperature {student.temperature:.2f}"
+
+
+def lesson_key(project: Project, view: View, recipe: Recipe) -> str:
+    """Changes with anything that would make another student."""
+    digest = hashlib.sha256(project.task.student.model_dump_json().encode())
+    digest.update(f"{recipe}\x1f{project.task.seed}\x1f{project.task.schema_hash()}".encode())
+    digest.update(np.round(view.belief.probs, 6).astype(np.float32).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _key_of(path: Path) -> str:
+    return str(json.loads(path.read_text(encoding="utf-8")).get("lesson", ""))
+
+
+def card_of(project: Project, view: View, student: FittedStudent) -> str:
+    task, answered = project.task, len(view.belief.answers.rows)
+    recorded = [teacher.name for teacher in task.teachers if teacher.recording]
+    return model_card(
+        student,
+        name=task.name,
+        question=task.question,
+        taught_by={"people": answered, "teacher, corrected by people": len(view.items) - answered},
+        metrics={},
+        rehearsed_answers=answered if task.desk.rehearse else 0,
+        recorded_teacher=", ".join(recorded) or None,
+    )
+
+
+def cross_fitted_student(view: View, answer_weight: float) -> NDArray[np.float64]:
+    """(n, k): for each answered item, what a student says that was taught without that item's fold of answers, by a
+    belief that has not seen them either; nan elsewhere. The head on frozen features stands in for the student.
+    """
+    belief = view.belief
+    out = np.full(belief.probs.shape, np.nan)
+    for fold in sorted(set(belief.folds[belief.folds >= 0].tolist())):
+        taught = lesson(view, answer_weight, fold)
+        head = fit_linear(view.features, taught.targets, taught.weights)
+        rows = np.flatnonzero(belief.folds == fold)
+        out[rows] = softmax(head.logits(view.features[rows]))
+    return out
+
+
+def quick_student(view: View, answer_weight: float) -> NDArray[np.float64]:
+    """(n, k): every item predicted by a head that was not taught by it: where student and belief differ is a signal."""
+    taught = lesson(view, answer_weight)
+    folds = np.arange(len(view.items)) % 3
+    out: NDArray[np.float64] = out_of_fold(view.features, taught.targets, taught.weights, folds).astype(np.float64)
+    return out
+
+
+def base_of(project: Project) -> Base:
+    """Raises ModelError. A relative path starts at the folder of task.toml, if it exists there."""
+    name = project.task.student.base
+    here = project.home / name
+    return load_base(str(here) if not name.startswith("package:") and here.exists() else name)

@@ -1,0 +1,316 @@
+"""The loop: teacher, belief, student, evaluation, decision, people; again until it is enough.
+
+What to do next is read off the store and the run's folder, never remembered: a killed run is repeated and goes on.
+"""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consensus.certificate import certify
+from loop.decide import Decision, Standing, decide
+from loop.desks import OpenDesk, desk_records
+from loop.evaluate import Evaluation, GoldView, evaluate
+from loop.learn import base_of, features_of, quick_student, recipe_of, train
+from loop.progress import Display
+from loop.project import Project, read_gold, read_known_labels, read_pool
+from loop.teach import ask_teachers
+from loop.view import View, opinion_of_votes, random_draws, view_of, votes_of
+from selector.batch import choose_batch
+from selector.uncertainty import signals
+from stillhouse.errors import StoreError
+from stillhouse.probabilities import Floats
+from stillhouse.records import Item, RoundRecord, Suggestion
+from stillhouse.store import Store
+from trainer.base import Base
+from trainer.student import FittedStudent
+
+POLL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call of `run_rounds` ended: the loop stopped, or it waits for people."""
+
+    stopped: bool
+    reason: str
+    rounds: int
+    waiting: int = 0
+    link: str = ""
+
+
+@dataclass(slots=True)
+class Loop:
+    """What stays the same through all rounds of one process."""
+
+    project: Project
+    store: Store
+    desk: OpenDesk
+    display: Display
+    items: list[Item]
+    base: Base
+    features: NDArray[np.float32]
+    gold: GoldView | None
+    opinion: NDArray[np.float32]
+    known: dict[str, str] | None
+    last: tuple[View, FittedStudent, Evaluation] | None = field(default=None)
+
+    def view(self) -> View:
+        votes = votes_of(self.project, self.items, self.store.votes())
+        return view_of(self.project, self.items, self.features, votes, self.opinion, self.store.answers())
+
+
+def open_loop(project: Project, store: Store, display: Display, on_desk_line: Callable[[str], None]) -> Loop:
+    """Everything a round needs: texts read and checked, teachers asked, features made. Raises before anything is paid
+    where the input is wrong.
+    """
+    items = read_pool(project)
+    gold = read_gold(project, items)
+    known = read_known_labels(project)
+    _same_task(project, store)
+    store.add_items(items)
+    base = base_of(project)
+    desk = OpenDesk(project, on_desk_line)
+    gold_items = list(gold.items) if gold else []
+    ask_teachers(project, store, [*items, *gold_items], display)
+    features = features_of(project, base, [item.text for item in items], display, "the pool")
+    votes = votes_of(project, items, store.votes())
+    gold_view = None
+    if gold is not None:
+        gold_view = GoldView(
+            gold,
+            votes_of(project, gold_items, store.votes()),
+            features_of(project, base, [item.text for item in gold_items], display, "gold"),
+        )
+    return Loop(
+        project=project,
+        store=store,
+        desk=desk,
+        display=display,
+        items=items,
+        base=base,
+        features=features,
+        gold=gold_view,
+        opinion=opinion_of_votes(project, features, votes),
+        known=known,
+    )
+
+
+def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False) -> Outcome:
+    """Rounds until the loop stops, people are awaited, or `most` rounds were finished."""
+    finished = 0
+    while True:
+        number = len(loop.store.rounds())
+        if number and loop.store.rounds()[-1].decision == "stop":
+            if loop.last is None:
+                last_round_of(loop, number - 1)
+            return Outcome(True, loop.store.rounds()[-1].reason, number)
+        if number:
+            missing = _ask_people(loop, number, wait=wait)
+            if missing:
+                return Outcome(False, "people are asked", number, missing, loop.desk.desk.link())
+        if most is not None and finished >= most:
+            return Outcome(False, f"{most} rounds were asked for", number)
+        decision = _learn(loop, number)
+        finished += 1
+        loop.display.line(f"  {'stop' if decision.stop else 'go on'}: {decision.reason}")
+        if not decision.stop:
+            _choose(loop, number + 1)
+
+
+def _learn(loop: Loop, number: int) -> Decision:
+    """Belief, decision, student and evaluation of one round; the round's record is written last."""
+    started = time.monotonic()
+    loop.display.line(f"Round {number}")
+    view = loop.view()
+    delivered = certify(
+        view.belief, random_draws(view.items, loop.store.picks(), view.labels), loop.project.task.stop.confidence
+    )
+    keep(loop.project, f"belief-{number:02d}", view.belief.probs)
+    picks = {pick.item_id for pick in loop.store.picks()}
+    standing = Standing(
+        round=number,
+        human_labels=len(view.labels),
+        unanswered=sum(item.id not in picks for item in loop.items),
+        delivered=delivered,
+        changed=_changed(loop.project, view, number),
+    )
+    decision = decide(loop.project.task, standing)
+    recipe = recipe_of(loop.project, last=decision.stop)
+    student = train(loop.project, loop.base, view, number, recipe, loop.display)
+    evaluation = _evaluated(loop, view, student, number)
+    record = RoundRecord(
+        round=number,
+        human_labels=len(view.labels),
+        student_dir=str(loop.project.student(number).relative_to(loop.project.folder)),
+        metrics={
+            **evaluation.to_json(),
+            "changed": standing.changed,
+            "conflicts": len(view.conflicts),
+            "penalty": view.belief.penalty,
+            "exponents": list(view.belief.exponents),
+            "temperature": view.belief.temperature,
+            "student_facts": dict(student.facts),
+        },
+        cost_usd=loop.store.spent_usd(),
+        seconds=time.monotonic() - started,
+        decision="stop" if decision.stop else "continue",
+        reason=decision.reason,
+    )
+    loop.store.add_round(record)
+    loop.last = (view, student, evaluation)
+    _say(loop, evaluation, len(view.labels))
+    return decision
+
+
+def last_round_of(loop: Loop, number: int) -> None:
+    """What a finished round left, for a report after the fact: the student is loaded, not trained."""
+    view = loop.view()
+    recipe = recipe_of(loop.project, last=loop.store.rounds()[number].decision == "stop")
+    student = train(loop.project, loop.base, view, number, recipe, loop.display)
+    loop.last = (view, student, _evaluated(loop, view, student, number))
+
+
+def _evaluated(loop: Loop, view: View, student: FittedStudent, number: int) -> Evaluation:
+    gold_probs = None
+    if loop.gold is not None:
+        texts = [item.text for item in loop.gold.gold.items]
+        gold_probs = student.predict(texts).astype(np.float64)
+    evaluation = evaluate(
+        loop.project,
+        view,
+        loop.store.picks(),
+        loop.gold,
+        gold_probs,
+        known=loop.known,
+        before=kept(loop.project, f"gold-{number - 1:02d}"),
+    )
+    if gold_probs is not None:
+        keep(loop.project, f"gold-{number:02d}", gold_probs)
+    return evaluation
+
+
+def _choose(loop: Loop, number: int) -> None:
+    """The next batch, stored whole before anybody sees it."""
+    if loop.store.picks(number):
+        return
+    assert loop.last is not None
+    view = loop.last[0]
+    task, settings = loop.project.task, loop.project.task.selection
+    picked = {pick.item_id for pick in loop.store.picks()}
+    size = settings.batch
+    if task.budget.human_labels is not None:
+        size = min(size, task.budget.human_labels - len(view.labels))
+    agreement = view.votes.agreement()
+    audit = number == 1 and agreement >= task.stop.target_accuracy
+    if audit:
+        loop.display.line(
+            f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
+        )
+    student = quick_student(view, task.student.answer_weight)
+    picks = choose_batch(
+        [item.id for item in loop.items],
+        np.array([item.id not in picked for item in loop.items]),
+        signals(view.belief.out_of_fold, student, view.votes.probs),
+        loop.features,
+        size=size,
+        random_share=1.0 if audit else settings.random_share,
+        near_duplicate_cosine=settings.near_duplicate_cosine,
+        round_number=number,
+        rng=loop.project.rng("batch", number),
+    )
+    loop.store.add_picks(picks)
+
+
+def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
+    """Publish what the round picked, collect what was answered; how many picks still wait."""
+    _choose(loop, number) if loop.last is not None else _choose_late(loop, number)
+    picks = loop.store.picks(number)
+    answered = {answer.item_id for answer in loop.store.answers()}
+    if all(pick.item_id in answered for pick in picks):
+        return 0
+    names = loop.project.task.label_names
+    probs = kept(loop.project, f"belief-{number - 1:02d}")
+    assert probs is not None
+    row = {item.id: at for at, item in enumerate(loop.items)}
+    suggestions = {
+        pick.item_id: Suggestion(
+            names[int(probs[row[pick.item_id]].argmax())], float(probs[row[pick.item_id]].max()), "belief"
+        )
+        for pick in picks
+    }
+    records = desk_records(picks, {item.id: item for item in loop.items}, suggestions)
+    desk = loop.desk.desk
+    new = desk.publish(records)
+    blind = sum(pick.blind for pick in picks)
+    loop.display.line(f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind")
+    rehearsed = loop.desk.rehearse()
+    if rehearsed:
+        loop.display.line(
+            f"  rehearsed experts (simulated, from known labels) gave {rehearsed} answers through the desk"
+        )
+    with loop.display.bar("answers of people", len(picks)) as bar:
+        while True:
+            loop.store.add_answers(desk.collect())
+            waiting = desk.waiting()
+            bar(len(picks) - min(waiting, len(picks)), "")
+            if not waiting or not wait:
+                return waiting
+            time.sleep(POLL_S)
+
+
+def _choose_late(loop: Loop, number: int) -> None:
+    """A run was killed between the round's record and its batch: look again and choose as it would have."""
+    if not loop.store.picks(number):
+        last_round_of(loop, number - 1)
+        _choose(loop, number)
+
+
+def _changed(project: Project, view: View, number: int) -> float | None:
+    """Share of delivered labels that differ from those `patience` rounds ago."""
+    earlier = number - project.task.stop.patience
+    before = kept(project, f"belief-{earlier:02d}") if earlier >= 0 else None
+    if before is None or before.shape != view.belief.probs.shape:
+        return None
+    return float((before.argmax(axis=1) != view.belief.probs.argmax(axis=1)).mean())
+
+
+def keep(project: Project, name: str, array: Floats) -> None:
+    folder = project.folder / "beliefs"
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, array.astype(np.float32), allow_pickle=False)
+    part = folder / f"{name}.part"
+    part.write_bytes(buffer.getvalue())
+    part.replace(folder / f"{name}.npy")
+
+
+def kept(project: Project, name: str) -> Floats | None:
+    """An array of an earlier round, or None."""
+    path = project.folder / "beliefs" / f"{name}.npy"
+    return np.load(path, allow_pickle=False).astype(np.float64) if path.exists() else None
+
+
+def _same_task(project: Project, store: Store) -> None:
+    """The labels' order is the order of every number in the store: it must not change under a run."""
+    wanted = project.task.schema_hash()
+    found = store.note("schema", wanted)
+    if found != wanted:
+        raise StoreError(
+            f"the run in {project.folder} was begun with other labels",
+            expected="the labels of task.toml as they were",
+            found="labels were added, removed, renamed or reordered",
+            fix="start a new run: stillhouse run TASK --run NEW_FOLDER",
+        )
+    store.write_note("schema", wanted)
+
+
+def _say(loop: Loop, evaluation: Evaluation, human_labels: int) -> None:
+    parts = [f"{human_labels} answers of people", f"delivered {evaluation.delivered.percent()}"]
+    if evaluation.student is not None:
+        parts.append(f"student {evaluation.student.percent()} on {evaluation.student.on}")
+    loop.display.line("  " + ", ".join(parts))
