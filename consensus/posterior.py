@@ -17,7 +17,7 @@ from stillhouse.probabilities import Floats, Ints, softmax
 
 Source = Literal["person", "corrected", "teacher"]
 
-TEACHER_EXPONENT, STUDENT_EXPONENT = 1.0, 0.5  # where belief starts before anybody has answered
+TEACHER_EXPONENT, STUDENT_EXPONENT = 1.0, 0.25  # where belief starts before anybody has answered
 VOTE_FLOOR, STUDENT_FLOOR = 1e-4, 1e-3
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FEWEST_ANSWERS_TO_CORRECT = 10
