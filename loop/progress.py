@@ -33,7 +33,7 @@ class Display:
         self.quiet = quiet
 
     def line(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Step]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from consensus.posterior import Answers, believe
 from loop.evaluate import Evaluation
 from loop.project import Project
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
@@ -22,7 +23,7 @@ MOST_INSTRUCTIVE = 15
 
 def banners(project: Project) -> tuple[str, ...]:
     """What on these pages is not the real thing, in plain words."""
-    said = []
+    said = [project.task.data.note] if project.task.data.note else []
     if project.task.desk.rehearse:
         said.append(
             "The experts are rehearsed: simulated people answered from known labels, through the same desk people use."
@@ -89,6 +90,7 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
             _row(loop.project, before, record) for before, record in zip([None, *rounds], rounds, strict=False)
         ),
         teacher=evaluation.teacher,
+        reference=random_reference(loop, view),
         reliability=_reliability(evaluation),
         confusion=_confusion(loop, view, evaluation)[0],
         confusion_on=_confusion(loop, view, evaluation)[1],
@@ -160,6 +162,25 @@ def instructive(loop: Loop, view: View) -> tuple[Instructive, ...]:
         )
         for _, row, label in found[:MOST_INSTRUCTIVE]
     )
+
+
+def random_reference(loop: Loop, view: View) -> tuple[tuple[int, float], ...]:
+    """What the same belief delivers from random picks, at each round's number of answers: known only in rehearsals."""
+    if loop.known is None or any(item.id not in loop.known for item in loop.items):
+        return ()
+    index = {name: number for number, name in enumerate(loop.project.task.label_names)}
+    truth = np.array([index[loop.known[item.id]] for item in loop.items])
+    order = loop.project.rng("random reference").permutation(len(loop.items))
+    points = []
+    for count in dict.fromkeys(record.human_labels for record in loop.store.rounds()):
+        rows = np.sort(order[:count])
+        answers = Answers(rows, truth[rows])
+        rng = loop.project.rng("random reference", count)
+        belief = believe(
+            view.votes, view.features, loop.opinion, answers, folds=loop.project.task.student.folds, rng=rng
+        )
+        points.append((count, float((belief.probs.argmax(axis=1) == truth).mean())))
+    return tuple(points)
 
 
 def agreement_between(answers: list[Answer]) -> tuple[int, int]:

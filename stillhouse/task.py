@@ -36,7 +36,10 @@ class Label(Frozen):
 
 
 class Data(Frozen):
-    """Where the texts are. Paths are relative to task.toml. JSONL, CSV and Parquet are read by their suffix."""
+    """Where the texts are. Paths are relative to task.toml. JSONL, CSV and Parquet are read by their suffix.
+
+    `note` says what readers of a report must know about the texts: it stands on top of every report.
+    """
 
     pool: str
     text: str = "text"
@@ -46,6 +49,7 @@ class Data(Frozen):
     gold_label: str = "label"
     duplicate_texts: Literal["error", "drop"] = "error"
     max_chars: PositiveInt = 20_000
+    note: str = ""
 
 
 class Teacher(Frozen):
