@@ -1,80 +1,180 @@
 """Everything that can be wrong with a task, found at once, before anything is paid for."""
 
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from loop.project import Project, open_project, read_gold, read_known_labels, read_pool
+from pydantic import TypeAdapter, ValidationError
+
+from loop.project import Project, read_gold, read_known_labels
+from prompts.delimit import sendable
+from serving.tables import ReadItems, read_items
 from stillhouse.errors import StillhouseError, TaskError
 from stillhouse.records import Item
-from stillhouse.task import Teacher
+from stillhouse.task import Task, Teacher, load_task
+from teacher.prices import BudgetGuard, check_price, load_prices, price_of
 from teacher.recorded import load_recording
 from teacher.transport import check_address, check_key
+from teacher.wire import tokens_about
 from trainer.base import find_base
 
 T = TypeVar("T")
+NOTHING = ReadItems([], 0, 0)
 
 
 def check_all(task_path: Path) -> dict[str, str]:
-    """What was found, by name, where nothing is wrong. Calls nobody. Raises TaskError with every mistake."""
-    project = open_project(task_path, None)
-    problems: list[str] = []
+    """What was found, by name, where nothing is wrong. Calls nobody.
 
-    def tried(what: Callable[[], T], default: T) -> T:
+    Raises InputError where task.toml cannot be read at all, else one TaskError with every mistake. Where task.toml
+    itself has mistakes, what it says rightly is checked all the same.
+    """
+    problems: list[str] = []
+    broken: frozenset[str] = frozenset()
+    try:
+        task = load_task(task_path)
+    except TaskError as error:
+        problems += error.problems
+        task, broken = _what_stands(task_path)
+    project = Project(task, task_path.resolve(), Path())
+
+    def tried(where: str, what: Callable[[], T], default: T) -> T:
         try:
             return what()
-        except TaskError as error:
-            problems.extend(error.problems)
         except StillhouseError as error:
-            problems.append(error.text().replace("\n", "\n    "))
+            problems.extend(_problems(where, error))
         return default
 
-    nothing: list[Item] = []
-    items = tried(lambda: read_pool(project), nothing)
-    gold = tried(lambda: read_gold(project, items), None)
-    known = tried(lambda: read_known_labels(project), None)
-    if known is not None and (unknown := [item.id for item in items if item.id not in known]):
-        problems.append(
-            f"desk.rehearse: {len(unknown)} items of the pool have no known label ({', '.join(unknown[:5])})"
-        )
-    for teacher in project.task.teachers:
-        tried(lambda teacher=teacher: _teacher(project, teacher, items), None)  # type: ignore[misc]
-    tried(lambda: find_base(_base(project)), Path())
-    desk = project.task.desk
-    if desk.kind == "argilla" and not os.environ.get(desk.api_key_env):
-        problems.append(
-            f"desk: expected a key for {desk.url} in the environment variable {desk.api_key_env}, found none"
-        )
+    pool = NOTHING
+    gold = None
+    if "data" not in broken:
+        pool = tried(task.data.pool, lambda: _read_pool(project), NOTHING)
+    if not broken & {"data", "labels"}:
+        gold = tried(str(task.data.gold), lambda: read_gold(project, pool.items), None)
+        known = tried(str(task.desk.rehearse), lambda: read_known_labels(project), None)
+        problems += _without_known_label(pool.items, known)
+    voices = [
+        tried(teacher.name, lambda teacher=teacher: _teacher(project, teacher, pool.items), "")  # type: ignore[misc]
+        for teacher in task.teachers
+    ]
+    if "student" not in broken:
+        tried("student.base", lambda: find_base(_base(project)), Path())
+    problems += _desk_problems(task)
     if problems:
         raise TaskError(problems, where=str(task_path))
     return {
-        "items": f"{len(items):,}",
-        "longest text": f"{max((len(item.text) for item in items), default=0):,} characters",
+        "items": f"{len(pool.items):,}",
+        "repeated texts left out": f"{pool.dropped:,}",
+        "longest text": _longest(pool, task.student.max_tokens),
         "gold items": f"{len(gold.items):,}" if gold else "none: figures come from the blind random share",
-        "labels": str(len(project.task.labels)),
-        "teachers": ", ".join(teacher.name for teacher in project.task.teachers),
-        "base": project.task.student.base,
-        "desk": f"{desk.kind}{', rehearsed experts' if desk.rehearse else ''}",
+        "labels": str(len(task.labels)),
+        "teachers": "; ".join(voices),
+        "base": task.student.base,
+        "desk": f"{task.desk.kind}{', rehearsed experts' if task.desk.rehearse else ''}",
     }
 
 
-def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> None:
+def _what_stands(path: Path) -> tuple[Task, frozenset[str]]:
+    """The task without its unknown keys, and the names of the parts that cannot be read even so."""
+    raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    raw = {name: value for name, value in raw.items() if name in Task.model_fields}
+    try:
+        Task.model_validate(raw)
+    except ValidationError as error:
+        for part in error.errors():
+            if part["type"] == "extra_forbidden":
+                _drop(raw, part["loc"])
+    parts: dict[str, Any] = {"name": "task", "labels": (), "teachers": ()}
+    broken = {name for name, field in Task.model_fields.items() if field.is_required() and name not in raw}
+    for name, value in raw.items():
+        try:
+            kind: Any = Task.model_fields[name].annotation
+            parts[name] = TypeAdapter(kind).validate_python(value)
+        except ValidationError:
+            broken.add(name)
+    return Task.model_construct(**parts), frozenset(broken)
+
+
+def _drop(raw: Any, location: tuple[int | str, ...]) -> None:
+    for step in location[:-1]:
+        raw = raw[step]
+    raw.pop(location[-1])
+
+
+def _problems(where: str, error: StillhouseError) -> list[str]:
+    """Problems of rows say which file; others name it themselves."""
+    if isinstance(error, TaskError):
+        return [f"{where}: {problem}" for problem in error.problems]
+    return [error.text().replace("\n", "\n    ")]
+
+
+def _read_pool(project: Project) -> ReadItems:
+    data = project.task.data
+    return read_items(
+        project.home / data.pool,
+        id_column=data.id,
+        text_column=data.text,
+        metadata_columns=data.metadata,
+        max_chars=data.max_chars,
+        duplicate_texts=data.duplicate_texts,
+    )
+
+
+def _without_known_label(items: list[Item], known: dict[str, str] | None) -> list[str]:
+    unknown = [] if known is None else [item.id for item in items if item.id not in known]
+    if not unknown:
+        return []
+    some = ", ".join(unknown[:5])
+    return [
+        f"desk.rehearse: expected a known label for every item of the pool, found none for {len(unknown):,} ({some})"
+    ]
+
+
+def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
+    """The teacher in a few words."""
     if teacher.recording is None:
         check_address(teacher)
         check_key(teacher)
-        return
-    recording = load_recording(project.home / teacher.recording, (), items=items)
+        cap = project.task.budget.teacher_usd
+        check_price(teacher, price_of(teacher, load_prices()), BudgetGuard(cap))
+        return f"{teacher.name} ({teacher.model})"
+    recording = load_recording(project.home / teacher.recording, items=items)
     if teacher.model not in recording.models:
+        found = ", ".join(sorted(recording.models)) or "none"
+        raise TaskError([f"expected a recording of {teacher.model!r}, found: {found}"], where=teacher.recording)
+    said = recording.models[teacher.model]
+    share = sum(sendable(item.text) in said for item in items) / len(items) if items else 0.0
+    if items and not share:
         raise TaskError(
-            [
-                f"teacher {teacher.name}: no recording of {teacher.model!r}; found: {', '.join(sorted(recording.models))}"
-            ],
-            where=teacher.recording,
+            [f"expected replies for items of the pool in {teacher.recording}, found none"], where=teacher.recording
         )
+    return f"{teacher.name} (a recording that knows {share:.1%} of the pool)"
+
+
+def _desk_problems(task: Task) -> list[str]:
+    desk = task.desk
+    if desk.kind != "argilla":
+        return []
+    problems = []
+    if not desk.url.startswith(("http://", "https://")):
+        problems.append(f"desk.url: expected an address such as https://HOST, found {desk.url!r}")
+    if not os.environ.get(desk.api_key_env):
+        problems.append(
+            f"desk: expected a key for {desk.url} in the environment variable {desk.api_key_env}, found none; "
+            f"export {desk.api_key_env}=..."
+        )
+    return problems
+
+
+def _longest(pool: ReadItems, max_tokens: int) -> str:
+    tokens = max((tokens_about(len(item.text.encode())) for item in pool.items), default=0)
+    cut = f"; the student reads the first {max_tokens}" if tokens > max_tokens else ""
+    return f"{pool.longest:,} characters, about {tokens:,} tokens{cut}"
 
 
 def _base(project: Project) -> str:
+    """A relative path starts at the folder of task.toml, if it exists there."""
     name = project.task.student.base
     here = project.home / name
     return str(here) if not name.startswith("package:") and here.exists() else name

@@ -35,9 +35,10 @@ def _describe(command: Any, name: str, parts: list[str]) -> None:
         return
     arguments = [str(p.metavar or p.name).upper() for p in command.params if p.param_type_name == "argument"]
     parts += [f"## {name}", ""]
-    for line in (command.help or "").strip().splitlines():
-        example = line.strip().startswith("stillhouse ")
-        parts.append(f"    {line.strip()}" if example else line.strip())
+    for line in filter(None, map(str.strip, (command.help or "").splitlines())):
+        # A blank line before each: without it Markdown would run an example into the paragraph above.
+        parts += [f"    {line}" if line.startswith("stillhouse ") else line, ""]
+    parts.pop()
     parts += [
         "",
         f"Usage: `{' '.join([name, *arguments, '[OPTIONS]'])}`",

@@ -2,39 +2,91 @@
 
 import itertools
 import json
+import os
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from serving.tables import read_rows, write_rows
-from stillhouse.errors import InputError
-from stillhouse.task import Budget, Desk, Selection, Stop, Student, load_task
+from serving.tables import columns_of, is_whole, missing_columns, name_of, read_rows, write_rows
+from stillhouse.errors import InputError, TaskError
+from stillhouse.task import Budget, Data, Desk, Selection, Stop, Student, Task, Teacher, load_task
 
 TEXT_NAMES = ("text", "body", "message", "sentence", "utterance", "content", "question", "comment", "review", "title")
 LABEL_NAMES = ("label", "labels", "intent", "category", "class", "topic", "sentiment")
 ROWS_LOOKED_AT = 2000
 MOST_LABELS = 200
 HUB = "hub:"
+TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("budget", Budget),
+    ("student", Student),
+    ("selection", Selection),
+    ("desk", Desk),
+    ("stop", Stop),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was seen in the data; the remarks say why, for whoever reads task.toml. No labels: none were found."""
+
+    pool: str
+    text: str
+    text_remark: str
+    has_ids: bool
+    labels: tuple[str, ...]
+    labels_remark: str
 
 
 def write_task(data: str, out: Path, *, name: str, text: str, label: str, split: str) -> Path:
-    """Write `out`/task.toml and return its path. Raises InputError where there is one already or the data cannot be read."""
+    """Write `out`/task.toml and return its path; `data` is a file, or hub:NAME, which is saved as pool.jsonl in `out`.
+
+    Raises InputError where there is a task already, the data cannot be read, or its labels cannot be used.
+    """
     target = out / "task.toml"
+    _refuse(target)
+    if data.startswith(HUB):
+        _refuse(out / "pool.jsonl")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be made", expected="a folder to write into", found=str(error), fix="choose another --out"
+        ) from error
+    pool = _from_hub(data.removeprefix(HUB), split, out) if data.startswith(HUB) else Path(data)
+    found = _look(pool, out, text, label)
+    part = out / ".task.toml.part"
+    try:
+        part.write_text(_toml(_slug(name), found), encoding="utf-8")
+        load_task(part)  # what is written must be readable
+        part.replace(target)
+    except TaskError as error:
+        raise InputError(
+            f"the labels of {pool} cannot be used as they are",
+            expected="names that differ by more than case and blanks",
+            found="; ".join(error.problems),
+            fix="mend them in the data, or name another column with --label",
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written",
+            expected="a folder to write into",
+            found=str(error),
+            fix="choose another --out",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _refuse(target: Path) -> None:
     if target.exists():
         raise InputError(
-            f"{target} exists", expected="no task there yet", found="one", fix="choose another folder with --out"
+            f"{target} exists", expected=f"no {target.name} there yet", found="one", fix="choose another --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    pool = _from_hub(data.removeprefix(HUB), split, out) if data.startswith(HUB) else Path(data)
-    rows = [row for _, row in itertools.islice(read_rows(pool), ROWS_LOOKED_AT)]
-    text_column = _column(text, rows, pool) or _guess_text(rows, pool)
-    id_column = "id" if "id" in rows[0] else ""
-    labels = _labels(pool, label or next((n for n in LABEL_NAMES if n in rows[0]), ""), given=bool(label))
-    target.write_text(_toml(_slug(name), _relative(pool, out), text_column, id_column, labels), encoding="utf-8")
-    load_task(target)  # what is written must be readable
-    return target
 
 
 def _from_hub(name: str, split: str, out: Path) -> Path:
@@ -42,127 +94,130 @@ def _from_hub(name: str, split: str, out: Path) -> Path:
         import datasets
 
         loaded = datasets.load_dataset(name, split=split)
+        names, features = list(loaded.column_names), loaded.features
     except Exception as error:  # the library raises dozens of kinds, none of which may leave a command
         raise InputError(
             f"the dataset {name!r} cannot be loaded",
-            expected="the name of a dataset on the Hub, or a local folder of one, with that split",
+            expected=f"the name of a dataset on the Hub, or a local folder of one, with a split {split!r}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             fix="check name, split and network, or download it and give the file",
         ) from error
-    names = loaded.column_names
-    features = loaded.features
     rows = ({n: _plain(features[n], row[n]) for n in names} for row in loaded)
     write_rows(out / "pool.jsonl", rows, names)
     return out / "pool.jsonl"
 
 
 def _plain(feature: Any, value: Any) -> Any:
-    """A class number as its name; other values as they are."""
-    return feature.int2str(value) if hasattr(feature, "int2str") and isinstance(value, int) and value >= 0 else value
+    """A class number as its name (-1 is Hub's "no label"); what JSON cannot hold as text."""
+    if hasattr(feature, "int2str") and isinstance(value, int):
+        return feature.int2str(value) if value >= 0 else None
+    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
 
 
-def _column(wanted: str, rows: list[dict[str, Any]], pool: Path) -> str:
-    if wanted and wanted not in rows[0]:
-        raise InputError(
-            f"{pool} has no column {wanted!r}",
-            expected=f"one of {', '.join(rows[0])}",
-            found=wanted,
-            fix="correct --text",
-        )
-    return wanted
+def _look(pool: Path, out: Path, text: str, label: str) -> _Found:
+    columns = columns_of(pool)
+    for flag, wanted in (("--text", text), ("--label", label)):
+        if wanted and (problems := missing_columns([wanted], columns)):
+            raise InputError(f"{pool}: {problems[0]}", fix=f"correct {flag}")
+    text_column, text_remark = (text, "as --text says") if text else _guess_text(pool, columns)
+    guess = "" if label else _usual(LABEL_NAMES, [name for name in columns if name != text_column])
+    labels, labels_remark = _labels(pool, label or guess, given=bool(label))
+    return _Found(_relative(pool, out), text_column, text_remark, "id" in columns, labels, labels_remark)
 
 
-def _guess_text(rows: list[dict[str, Any]], pool: Path) -> str:
-    """A column with a usual name, else the one with the longest strings."""
-    for usual in TEXT_NAMES:
-        if usual in rows[0]:
-            return usual
+def _guess_text(pool: Path, columns: Sequence[str]) -> tuple[str, str]:
+    """A column with a usual name, else the one with the longest strings; and why."""
+    rows = [row for _, row in itertools.islice(read_rows(pool), ROWS_LOOKED_AT)]
     lengths = {
-        name: sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) for name in rows[0] if name != "id"
+        name: sum(len(row[name]) for row in rows if isinstance(row.get(name), str)) for name in columns if name != "id"
     }
-    best = max(lengths, key=lambda name: (lengths[name], name), default="")
-    if not best or not lengths[best]:
+    texts = [name for name in columns if lengths.get(name)]
+    if not texts:
         raise InputError(
-            f"{pool} has no column of texts", expected="strings", found=", ".join(rows[0]), fix="name it with --text"
+            f"{pool} has no column of texts", expected="strings", found=", ".join(columns), fix="name it with --text"
         )
-    return best
+    usual = _usual(TEXT_NAMES, texts)
+    others = f"; found: {', '.join(columns)}"
+    if usual:
+        return usual, f"guessed by its name{others}"
+    return max(texts, key=lambda name: (lengths[name], name)), f"guessed: it has the longest strings{others}"
 
 
-def _labels(pool: Path, column: str, *, given: bool) -> list[str]:
+def _usual(usual: Sequence[str], columns: Sequence[str]) -> str:
+    folded = {name.casefold(): name for name in reversed(columns)}
+    return next((folded[name] for name in usual if name in folded), "")
+
+
+def _labels(pool: Path, column: str, *, given: bool) -> tuple[tuple[str, ...], str]:
+    """The different values of a column, sorted. A column nobody named that does not fit is left out, and this is said."""
     if not column:
-        return []
-    found = sorted({str(row[column]) for _, row in read_rows(pool) if row.get(column) not in {None, ""}})
-    if len(found) > MOST_LABELS or len(found) < 2:
-        if not given:
-            return []
-        raise InputError(
-            f"column {column!r} of {pool} does not look like labels",
-            expected=f"2 to {MOST_LABELS} different values",
-            found=str(len(found)),
-            fix="name another column with --label, or leave it out and write the labels by hand",
-        )
-    return found
+        return (), "No column of labels was found: replace these two by your labels."
+    found: set[str] = set()
+    for _, row in read_rows(pool):
+        found.add(name_of(row.get(column)))
+    found.discard("")
+    if 2 <= len(found) <= MOST_LABELS and all(map(is_whole, found)):
+        return tuple(sorted(found)), f"The {len(found)} values of the column {column!r}."
+    if not given:
+        return (), f"The column {column!r} has {len(found):,} different values: replace these two by your labels."
+    raise InputError(
+        f"column {column!r} of {pool} does not look like labels",
+        expected=f"2 to {MOST_LABELS} different names",
+        found=f"{len(found):,}",
+        fix="name another column with --label, or leave it out and write the labels by hand",
+    )
 
 
-def _toml(name: str, pool: str, text: str, id_column: str, labels: list[str]) -> str:
-    shown = labels or ["first", "second"]
+def _toml(name: str, found: _Found) -> str:
     parts = [
-        "# A task for Stillhouse. What stands behind # is a default, or a remark; see docs/reference.",
+        "# A task for Stillhouse. A line that begins with # is a remark, or a default that holds until you change it.",
         f"name = {_string(name)}",
-        'question = "Which label fits the text best?"',
-        "# Read by the teacher and by people; a file name ending in .md or .txt is read from beside this file.",
-        'guidelines = ""',
-        '# people_guidelines = "policy.md"   # what only people are told',
-        "# seed = 0",
         "",
-        "[data]",
-        f"pool = {_string(pool)}   # JSONL, CSV or Parquet",
-        f"text = {_string(text)}",
-        f"id = {_string(id_column)}"
-        if id_column
-        else '# id = "id"   # without such a column ids are made from the texts',
-        '# gold = "gold.jsonl"   # labelled texts that are never trained on; without them the blind random share measures',
-        '# gold_label = "label"',
-        '# duplicate_texts = "error"   # or "drop"',
+        "# `guidelines` is read by the teacher and by people, `people_guidelines` by people alone; a file name that ends",
+        "# in .md or .txt is read from beside this file.",
+        *_defaults(Task, leave_out=("name",)),
         "",
-        "# Describe each label in a sentence: the teacher sees it, and so do people."
-        if labels
-        else "# Replace these two by your labels.",
+        "[data]   # paths start at this file; JSONL, CSV or Parquet",
+        f"pool = {_string(found.pool)}",
+        f"text = {_string(found.text)}   # {_one_line(found.text_remark)}",
+        *([] if found.has_ids else ["# there is no column of ids: they are made from the texts"]),
+        "# gold: labelled texts that are never trained on; without them the blind random share measures",
+        *_defaults(Data, leave_out=("pool", "text")),
+        "",
+        f"# {_one_line(found.labels_remark)}",
+        "# Describe each in a sentence: the teacher sees it, and so do people.",
     ]
-    for label in shown:
+    for label in found.labels or ("first", "second"):
         parts += ["[[labels]]", f"name = {_string(label)}", 'description = ""']
     parts += [
         "",
         "# One table for each teacher; two with different label_order show where its answer hangs on the order.",
+        "# base_url is any OpenAI-compatible address; api_key_env names the variable of the key, which never stands here.",
         "[[teachers]]",
         'name = "teacher"',
         'model = "gpt-4.1-mini"',
-        'base_url = "https://api.openai.com/v1"   # any OpenAI-compatible address: vLLM, SGLang, llama.cpp, Ollama ...',
-        'api_key_env = "OPENAI_API_KEY"   # the environment variable with the key; the key itself never stands here',
-        "",
+        *_defaults(Teacher, leave_out=("name", "model")),
     ]
-    for table, model in (
-        ("budget", Budget),
-        ("student", Student),
-        ("selection", Selection),
-        ("desk", Desk),
-        ("stop", Stop),
-    ):
-        parts += [f"[{table}]", *_defaults(model), ""]
-    return "\n".join(parts)
+    for table, model in TABLES:
+        parts += ["", f"[{table}]", *_defaults(model)]
+    return "\n".join(parts) + "\n"
 
 
-def _defaults(model: type[BaseModel]) -> list[str]:
+def _defaults(model: type[BaseModel], leave_out: Sequence[str] = ()) -> list[str]:
+    """A commented line for each key that has a plain default."""
     lines = []
     for name, field in model.model_fields.items():
-        value = field.default
-        lines.append(f"# {name} = ...   # not set" if value is None else f"# {name} = {_value(value)}")
+        if name in leave_out or field.is_required() or isinstance(field.default, BaseModel):
+            continue
+        lines.append(f"# {name} = ...   # not set" if field.default is None else f"# {name} = {_value(field.default)}")
     return lines
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
     return _string(value) if isinstance(value, str) else str(value)
 
 
@@ -171,11 +226,14 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _one_line(remark: str) -> str:
+    """A remark must not end in the middle: names of columns may hold line breaks."""
+    return "".join(c if c.isprintable() else " " for c in remark)
+
+
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "task"
 
 
 def _relative(pool: Path, out: Path) -> str:
-    import os
-
     return Path(os.path.relpath(pool.resolve(), out.resolve())).as_posix()

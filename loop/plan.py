@@ -1,20 +1,27 @@
 """What the next round will cost, before it costs anything."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loop.project import Project, open_project, read_gold, read_pool
+from loop.teach import CAPABILITIES
 from loop.view import agreed
 from prompts.render import render
 from stillhouse.records import Item
 from stillhouse.store import STORE_FILE, Store
+from stillhouse.task import Teacher
+from teacher.capabilities import Capabilities, capabilities_from_json, memory_key, plan_of
 from teacher.prices import Estimate, estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`teachers` are estimates by name for items without votes; `answers` are what the next batch asks of people."""
+    """`teachers` are estimates by name for items without votes; `answers` are what the next batch asks of people.
+
+    `waiting` items of earlier batches are still at the desk; each answer is counted once for every person who must give it.
+    """
 
     items: int
     gold_items: int
@@ -27,6 +34,8 @@ class Plan:
     spent_usd: float
     teacher_budget_usd: float | None
     rehearsed: bool
+    waiting: int
+    desk: str
     prompt: str
 
     def to_json(self) -> dict[str, Any]:
@@ -34,22 +43,55 @@ class Plan:
 
     def text(self, *, with_prompt: bool) -> str:
         people = "rehearsed experts (simulated)" if self.rehearsed else "people"
-        cap = "no cap" if self.teacher_budget_usd is None else f"of ${self.teacher_budget_usd:.2f}"
-        most = "no cap" if self.answer_budget is None else f"of {self.answer_budget}"
         batch = (
-            f"next batch: {self.answers} answers of {people}, about {self.people_minutes:.0f} minutes, "
+            f"next batch: {self.answers} answers of {people}, "
+            f"{'which would take people ' if self.rehearsed else ''}about {self.people_minutes:.0f} minutes, "
             f"${self.people_usd:.2f} of people's time"
         )
         lines = [
             f"{self.items:,} items in the pool, {self.gold_items:,} gold items",
             *(f"teacher {name}: {found.sentence()}" for name, found in self.teachers.items()),
-            f"spent on the teacher so far: ${self.spent_usd:.2f} ({cap})",
+            f"spent on the teacher so far: ${self.spent_usd:.2f} ({self._money_left()})",
             batch,
-            f"answers so far: {self.answers_so_far} ({most})",
+            f"answers so far: {self.answers_so_far} ({self._answers_left()})",
+            *([f"still at the desk: {self.waiting} items"] if self.waiting else []),
+            f"desk: {self.desk}",
         ]
         if with_prompt:
             lines += ["", "one prompt, as the teacher gets it:", "", self.prompt]
         return "\n".join(lines)
+
+    def _money_left(self) -> str:
+        if self.teacher_budget_usd is None:
+            return "no cap"
+        left = max(self.teacher_budget_usd - self.spent_usd, 0.0)
+        most = sum(found.cost_hi_usd or 0.0 for found in self.teachers.values())
+        short = f"; NOT ENOUGH if it costs the most, ${most:.2f}: the run would stop and keep what it has" * (
+            most > left
+        )
+        return f"${left:.2f} left of ${self.teacher_budget_usd:.2f}{short}"
+
+    def _answers_left(self) -> str:
+        if self.answer_budget is None:
+            return "no cap"
+        return f"{max(self.answer_budget - self.answers_so_far, 0)} left of {self.answer_budget}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What the run's store holds already; all of it empty before the run has begun."""
+
+    voted: frozenset[tuple[str, str]] = frozenset()
+    picked: frozenset[str] = frozenset()
+    people_items: frozenset[str] = frozenset()
+    answered: int = 0
+    spent_usd: float = 0.0
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+
+    def known(self, teacher: Teacher) -> Capabilities | None:
+        """What a probe found out about this teacher's API, if one was made."""
+        stored = self.capabilities.get(memory_key(teacher))
+        return None if stored is None else capabilities_from_json(stored)
 
 
 def plan_round(task_path: Path, folder: Path | None) -> Plan:
@@ -58,44 +100,63 @@ def plan_round(task_path: Path, folder: Path | None) -> Plan:
     items = read_pool(project)
     gold = read_gold(project, items)
     everything = [*items, *(gold.items if gold else ())]
-    voted, answered, spent = _done(project)
-    task = project.task
-    answers = min(task.selection.batch, len(items) - answered)
+    done, task = _done(project), project.task
+    answers = max(min(task.selection.batch, len(items) - len(done.picked)), 0)
     if task.budget.human_labels is not None:
-        answers = min(answers, max(task.budget.human_labels - answered, 0))
-    minutes = answers * task.budget.seconds_per_answer / 60
+        answers = min(answers, max(task.budget.human_labels - done.answered, 0))
+    minutes = answers * task.desk.min_submitted * task.budget.seconds_per_answer / 60
     return Plan(
         items=len(items),
         gold_items=len(gold.items) if gold else 0,
         teachers={
             teacher.name: estimate(
-                [item for item in everything if (item.id, teacher.name) not in voted],
+                [item for item in everything if (item.id, teacher.name) not in done.voted],
                 task,
                 teacher,
                 rng=project.rng("plan"),
+                known=done.known(teacher),
             )
             for teacher in task.teachers
         },
         answers=answers,
         people_minutes=minutes,
         people_usd=minutes / 60 * task.budget.usd_per_hour_of_people,
-        answers_so_far=answered,
+        answers_so_far=done.answered,
         answer_budget=task.budget.human_labels,
-        spent_usd=spent,
+        spent_usd=done.spent_usd,
         teacher_budget_usd=task.budget.teacher_usd,
         rehearsed=task.desk.rehearse is not None,
-        prompt=_prompt(project, items[0]),
+        waiting=len(done.picked - done.people_items),
+        desk=_desk(project),
+        prompt=_prompt(project, done, items[0]),
     )
 
 
-def _done(project: Project) -> tuple[set[tuple[str, str]], int, float]:
-    """Votes, answered items and money so far, where the run has begun."""
+def _done(project: Project) -> _Done:
     if not (project.folder / STORE_FILE).exists():
-        return set(), 0, 0.0
+        return _Done()
     with Store(project.folder, read_only=True) as store:
-        voted = {(vote.item_id, vote.source) for vote in store.votes()}
-        return voted, len(agreed(store.answers())[0]), store.spent_usd()
+        answers = store.answers()
+        return _Done(
+            voted=frozenset((vote.item_id, vote.source) for vote in store.votes()),
+            picked=frozenset(pick.item_id for pick in store.picks()),
+            people_items=frozenset(answer.item_id for answer in answers),
+            answered=len(agreed(answers)[0]),
+            spent_usd=store.spent_usd(),
+            capabilities=store.note(CAPABILITIES, {}),
+        )
 
 
-def _prompt(project: Project, item: Item) -> str:
-    return render(project.task, project.task.teachers[0], item, "verbalised").text()
+def _desk(project: Project) -> str:
+    desk = project.task.desk
+    if desk.kind == "files":
+        return f"files in {project.folder / 'desk'}"
+    if desk.kind == "argilla":
+        return f"Argilla at {desk.url}, workspace {desk.workspace}"
+    return f"an Argilla of the run's own, on this machine, in {project.argilla_home}"
+
+
+def _prompt(project: Project, done: _Done, item: Item) -> str:
+    """As the first teacher will get it: by label codes where its logprobs are known to be given."""
+    teacher = project.task.teachers[0]
+    return render(project.task, teacher, item, plan_of(teacher, done.known(teacher)).style).text()
