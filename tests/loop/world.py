@@ -16,7 +16,7 @@ from stillhouse.task import load_task
 from tests.trainer.tiny import write_tiny_bert
 
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk"
-POOL, GOLD, BATCH, HUMAN_LABELS = 150, 60, 20, 60
+POOL, GOLD, BATCH, HUMAN_LABELS = 120, 40, 20, 40
 LABELS = tuple(load_task(HELPDESK / "team.toml").label_names)
 Table = Mapping[str, Any]
 Row = dict[str, Any]

@@ -1,0 +1,71 @@
+"""The command line: help with examples, documented exit codes, light to import, one JSON object where asked."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from loop.cli import app
+from stillhouse import errors
+from tests.loop.world import write_world
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(group, click.Group):
+        for name, command in sorted(group.commands.items()):
+            yield from commands(command, (*path, name))
+    else:
+        yield path
+
+
+def shown(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "120", "TERM": "dumb"})
+    assert result.exit_code == 0, result.output
+    return " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("command", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> None:
+    """It says Example and shows the command as it is typed."""
+    text = shown(*command, "--help")
+    assert re.search(r"Examples?:", text)
+    assert f"stillhouse {' '.join(command)} " in text.split("Example", 1)[1]
+
+
+def test_exit_codes_are_documented() -> None:
+    """Every code that an error has, and those of success, waiting and interrupts, stand in --help."""
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
+    codes = {kind.exit_code for kind in kinds if kind is not errors.StillhouseError}
+    text = shown("--help").split("Exit codes:", 1)[1]
+    documented = {int(code) for code in re.findall(r"\b(\d+) [a-z]", text)}
+    assert documented >= {0, errors.WAITING_EXIT_CODE, errors.INTERRUPTED_EXIT_CODE, *codes}
+
+
+def test_the_command_line_is_light_to_import() -> None:
+    """--help and mistakes in flags come before the heavy libraries."""
+    heavy = "{'torch', 'argilla', 'transformers', 'peft', 'datasets', 'matplotlib', 'sklearn'}"
+    script = f"import sys, loop.cli; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_json_is_one_object_on_standard_output(tmp_path: Path, command: str) -> None:
+    """Nothing else is printed there, so a script can read it as it is."""
+    world = write_world(tmp_path)
+    result = world.stillhouse(command, world.task, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert isinstance(json.loads(result.stdout), dict)
+
+
+def test_an_unknown_option_is_bad_input() -> None:
+    """A mistyped flag has the exit code of bad input."""
+    assert CliRunner().invoke(app, ["run", "task.toml", "--wiat"]).exit_code == errors.InputError.exit_code

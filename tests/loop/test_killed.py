@@ -1,0 +1,128 @@
+"""`run` killed with -9 at ten places, each then repeated to the end: the same records, and nothing asked for twice."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loop.command import run_task
+from teacher.faults import Faults, RequestLog
+from teacher.recorded import recorded_teacher
+from tests.loop.world import World, rows_of, stored, write_world
+
+MAX_IN_FLIGHT, LOOK_EVERY_S, PATIENCE_S = 16, 0.002, 120.0
+HEAVY = ["torch", "transformers", "peft", "loop.run", "loop.summary", "trainer.student", "tests.loop.world"]
+# Processes are forked off one that has imported everything and computed nothing: each is a process of its own to
+# kill, and none spends seconds on imports.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(HEAVY)
+
+
+def rows(folder: Path, table: str) -> int:
+    found = stored(folder, f"SELECT count(*) FROM {table}")
+    return int(found[0][0]) if found else 0
+
+
+PLACES: dict[str, Callable[[Path], bool]] = {
+    "the teacher has begun": lambda run: rows(run, "replies") >= 20,
+    "the teacher is nearly done": lambda run: rows(run, "replies") >= 110,
+    "features are there": lambda run: any(run.glob("features/*.npy")),
+    "the first belief is there": lambda run: (run / "beliefs" / "belief-00.npy").exists(),
+    "the first student is being written": lambda run: (run / "students").exists(),
+    "round 0 is recorded": lambda run: rows(run, "rounds") >= 1,
+    "the first batch is chosen": lambda run: rows(run, "picks") >= 1,
+    "the first batch is at the desk": lambda run: (run / "desk" / "batch-01.jsonl").exists(),
+    "the first answers are there": lambda run: rows(run, "answers") >= 1,
+    "the second student is there": lambda run: (run / "students" / "round-01" / "manifest.json").exists(),
+}
+
+
+@contextmanager
+def small_world(home: Path) -> Iterator[tuple[World, RequestLog]]:
+    """A teacher behind HTTP that outlives the killed process and counts what it was asked."""
+    log = RequestLog()
+    made = write_world(home)
+    items = [home / "pool.jsonl", home / "gold.jsonl"]
+    with recorded_teacher(home / "replies.jsonl", items, faults=Faults(latency_s=0.02), log=log) as url:
+        made = write_world(home, teacher={"base_url": url, "max_in_flight": MAX_IN_FLIGHT})
+        yield made, log
+
+
+def begin(world: World) -> Any:
+    process = FRESH.Process(target=whole_run, args=(world.task, world.run))
+    process.start()
+    return process
+
+
+def whole_run(task: Path, folder: Path) -> None:
+    run_task(task, folder, most=None, wait=False, keep_argilla=False, quiet=True)
+
+
+def finish(world: World) -> None:
+    process = begin(world)
+    process.join(PATIENCE_S)
+    assert process.exitcode == 0
+
+
+def kill_when(world: World, seen: Callable[[Path], bool]) -> None:
+    process = begin(world)
+    give_up_at_s = time.monotonic() + PATIENCE_S
+    while not seen(world.run):
+        assert process.is_alive(), "the run ended before it came to the place"
+        assert time.monotonic() < give_up_at_s
+        time.sleep(LOOK_EVERY_S)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def records(world: World) -> dict[str, Any]:
+    """All that a run leaves, but for times and addresses."""
+    labels = world.home / "labels.jsonl"
+    assert world.stillhouse("export", "labels", world.run, labels).exit_code == 0
+    with world.store() as store:
+        return {
+            "votes": [dataclasses.replace(vote, request_key="") for vote in store.votes()],
+            "picks": store.picks(),
+            "answers": [dataclasses.replace(answer, answered_at="") for answer in store.answers()],
+            "rounds": [(r.round, r.human_labels, r.decision, r.reason, r.student_dir) for r in store.rounds()],
+            "labels": rows_of(labels),
+        }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], RequestLog]:
+    with small_world(tmp_path_factory.mktemp("undisturbed")) as (world, log):
+        finish(world)
+        return records(world), log
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("killed")  # one worker: the undisturbed run is made once
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(
+    tmp_path: Path, place: str, undisturbed: tuple[dict[str, Any], RequestLog]
+) -> None:
+    """Final records are equal; what had arrived is not asked for again, and at most what was in flight is in doubt."""
+    expected, undisturbed_log = undisturbed
+    with small_world(tmp_path) as (world, log):
+        kill_when(world, PLACES[place])
+        arrived = {item_id for (item_id,) in stored(world.run, "SELECT item_id FROM replies")}
+        in_flight = rows(world.run, "requests WHERE state = 'in_flight'")
+        finish(world)
+    assert records(world) == expected
+    assert in_flight <= MAX_IN_FLIGHT
+    assert log.requests <= undisturbed_log.requests + in_flight
+    texts = {row["id"]: row["text"] for row in [*rows_of(world.pool), *rows_of(world.gold)]}
+    again = {item for item in arrived if log.served[texts[item]] > undisturbed_log.served[texts[item]]}
+    assert not again
+    assert rows(world.run, "requests") == rows(world.run, "replies")
+    assert json.loads((world.run / "summary.json").read_text())["stopped"]
