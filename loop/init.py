@@ -153,8 +153,18 @@ def _labels(pool: Path, column: str, *, given: bool) -> tuple[tuple[str, ...], s
     if not column:
         return (), "No column of labels was found: replace these two by your labels."
     found: set[str] = set()
-    for _, row in read_rows(pool):
-        found.add(name_of(row.get(column)))
+    for place, row in read_rows(pool):
+        value = row.get(column)
+        if isinstance(value, list | dict):
+            if not given:
+                return (), f"The column {column!r} holds lists or objects: replace these two by your labels."
+            raise InputError(
+                f"column {column!r} of {pool} does not hold labels",
+                expected="one name a row",
+                found=f"{type(value).__name__} in {place}",
+                fix="name another column with --label, or leave it out and write the labels by hand",
+            )
+        found.add(name_of(value))
     found.discard("")
     if 2 <= len(found) <= MOST_LABELS and all(map(is_whole, found)):
         return tuple(sorted(found)), f"The {len(found)} values of the column {column!r}."

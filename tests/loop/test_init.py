@@ -71,6 +71,14 @@ def test_too_many_values_of_a_named_column_are_an_error(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_lists_are_no_labels(tmp_path: Path) -> None:
+    """A named column of lists is refused with its line; a guessed one is left out."""
+    data = written(tmp_path / "d.jsonl", [{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b"]}])
+    assert load_task(init(data, tmp_path / "guessed")).label_names == ("first", "second")
+    with pytest.raises(InputError, match=r"expected: one name a row\n  found: list in line 1"):
+        init(data, tmp_path / "named", label="label")
+
+
 def test_labels_that_differ_only_by_case_leave_no_file_behind(tmp_path: Path) -> None:
     """What load_task would refuse is an error of init, and nothing half is left in the folder."""
     with pytest.raises(InputError, match="cannot be used as they are"):
