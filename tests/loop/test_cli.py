@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from loop.cli import app
@@ -18,8 +18,8 @@ from stillhouse import errors
 from tests.loop.world import write_world
 
 
-def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(group, click.Group):
+def commands(group: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(group, TyperGroup):
         for name, command in sorted(group.commands.items()):
             yield from commands(command, (*path, name))
     else:
@@ -42,7 +42,9 @@ def test_the_help_of_every_command_has_an_example(command: tuple[str, ...]) -> N
 
 def test_exit_codes_are_documented() -> None:
     """Every code that an error has, and those of success, waiting and interrupts, stand in --help."""
-    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
+    kinds = [
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StillhouseError)
+    ]
     codes = {kind.exit_code for kind in kinds if kind is not errors.StillhouseError}
     text = shown("--help").split("Exit codes:", 1)[1]
     documented = {int(code) for code in re.findall(r"\b(\d+) [a-z]", text)}
