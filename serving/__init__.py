@@ -1,1 +1,1 @@
-"""The deployed student: batch labelling."""
+"""The deployed student: tables of texts read, checked and labelled."""

@@ -5,13 +5,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.tables import DEFAULT_ID, columns_of, kind_of, read_rows, write_rows
-from stillhouse.errors import InputError, TaskError
+from serving.tables import (
+    DEFAULT_ID,
+    Row,
+    columns_of,
+    is_whole,
+    kind_of,
+    missing_columns,
+    name_of,
+    read_rows,
+    write_rows,
+)
+from stillhouse.errors import InputError, ModelError, TaskError
 
 COLUMNS = ("id", "label", "probability", "abstained", "model")
 
@@ -48,52 +58,72 @@ def label_file(
     chunk_rows: int = 4096,
     progress: Callable[[int], None] | None = None,
 ) -> LabelCounts:
-    """Write id, label, probability, abstained, model for each row of `source`; without an id column ids are row numbers.
+    """Write id, label, probability, abstained, model for each row of `source`, in its order.
 
-    A row without a text abstains and is counted. Raises InputError or TaskError for a source that cannot be read.
+    Below the threshold a row keeps its label and abstains; a row without a text that can be read has no label and
+    abstains. Ids are written as text; without a column "id", the default, they are row numbers from 0. The target
+    appears when it is whole. Raises InputError or TaskError for a source or target that cannot be used, DiskFullError
+    where there is no room, ModelError for a student whose probabilities are none.
     """
-    if source.resolve() == target.resolve():
+    _check_target(source, target)
+    if not 0.0 <= threshold <= 1.0:
+        raise InputError("the threshold is no probability", expected="0 to 1", found=str(threshold), fix="correct it")
+    columns = columns_of(source)
+    numbered = id_column == DEFAULT_ID and id_column not in columns
+    wanted = [text_column] if numbered else [text_column, id_column]
+    if problems := missing_columns(wanted, columns):
+        raise TaskError(problems, where=str(source))
+    started = time.monotonic()
+    rows = abstained = 0
+
+    def labelled() -> Iterator[Row]:
+        nonlocal rows, abstained
+        pending = (row for _, row in read_rows(source, columns=wanted))
+        while chunk := list(itertools.islice(pending, chunk_rows)):
+            verdicts = _verdicts(student, [row.get(text_column) for row in chunk], threshold)
+            for at, (row, verdict) in enumerate(zip(chunk, verdicts, strict=True), start=rows):
+                abstained += bool(verdict["abstained"])
+                item_id = str(at) if numbered else name_of(row.get(id_column)) or None
+                yield {"id": item_id, **verdict, "model": model_id}
+            rows += len(chunk)
+            if progress is not None:
+                progress(rows)
+
+    write_rows(target, labelled(), COLUMNS)
+    return LabelCounts(rows, abstained, time.monotonic() - started)
+
+
+def _check_target(source: Path, target: Path) -> None:
+    kind_of(target)
+    if source.resolve() == target.resolve() or (source.exists() and target.exists() and source.samefile(target)):
         raise InputError(
             f"{target} is the source itself",
             expected="another file to write",
             found="the same",
             fix="choose another name",
         )
-    kind_of(target)
-    columns = columns_of(source)
-    numbered = id_column == DEFAULT_ID and id_column not in columns
-    missing = [name for name in (text_column, *(() if numbered else (id_column,))) if name not in columns]
-    if missing:
-        raise TaskError([f"no column {name!r}; found: {', '.join(columns)}" for name in missing], where=str(source))
-    started = time.monotonic()
-    counts = {"rows": 0, "abstained": 0}
-
-    def labelled() -> Iterator[dict[str, Any]]:
-        rows = (row for _, row in read_rows(source))
-        while chunk := list(itertools.islice(rows, chunk_rows)):
-            for offset, out in enumerate(_chunk(student, chunk, text_column, threshold)):
-                out["id"] = counts["rows"] + offset if numbered else chunk[offset][id_column]
-                out["model"] = model_id
-                counts["abstained"] += out["abstained"]
-                yield out
-            counts["rows"] += len(chunk)
-            if progress is not None:
-                progress(counts["rows"])
-
-    write_rows(target, labelled(), COLUMNS)
-    return LabelCounts(counts["rows"], counts["abstained"], time.monotonic() - started)
 
 
-def _chunk(
-    student: Predicts, rows: Sequence[dict[str, Any]], text_column: str, threshold: float
-) -> list[dict[str, Any]]:
-    texts = [row.get(text_column) for row in rows]
-    there = [at for at, text in enumerate(texts) if isinstance(text, str) and text.strip()]
-    out: list[dict[str, Any]] = [{"label": None, "probability": None, "abstained": True} for _ in rows]
-    if there:
-        probs = student.predict([str(texts[at]) for at in there])
-        for at, row in zip(there, probs, strict=True):
-            sure = float(row.max())
-            label = student.label_names[int(row.argmax())]
-            out[at] = {"label": label, "probability": round(sure, 6), "abstained": bool(sure < threshold)}
-    return out
+def _verdicts(student: Predicts, texts: Sequence[object], threshold: float) -> list[Row]:
+    readable = {at: text for at, text in enumerate(texts) if isinstance(text, str) and text.strip() and is_whole(text)}
+    verdicts: list[Row] = [{"label": None, "probability": None, "abstained": True} for _ in texts]
+    if not readable:
+        return verdicts
+    probs = np.asarray(student.predict(list(readable.values())))
+    _check_probs(probs, len(readable), len(student.label_names))
+    for at, row in zip(readable, probs, strict=True):
+        sure = float(row.max())
+        label = student.label_names[int(row.argmax())]
+        verdicts[at] = {"label": label, "probability": round(sure, 6), "abstained": sure < threshold}
+    return verdicts
+
+
+def _check_probs(probs: NDArray[np.float32], texts: int, labels: int) -> None:
+    if probs.shape != (texts, labels) or not np.isfinite(probs).all():
+        found = "values that are not finite" if probs.shape == (texts, labels) else f"the shape {probs.shape}"
+        raise ModelError(
+            "the student's probabilities cannot be used",
+            expected=f"{texts} rows of {labels} finite numbers",
+            found=found,
+            fix="train it again; if this comes back, report it",
+        )
