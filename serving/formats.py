@@ -131,16 +131,16 @@ def _json_rows(path: Path, text: IO[str]) -> Iterator[tuple[str, Row]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:  # ValueError: not JSON, or a number of thousands of digits
-            raise _json_error(path, number, line, str(error)) from error
+            raise _json_error(path, number, line, "not JSON", str(error)) from error
         if not isinstance(row, dict):
-            raise _json_error(path, number, line, f"a {type(row).__name__}")
+            raise _json_error(path, number, line, "not a JSON object", f"a value of type {type(row).__name__}")
         yield f"line {number}", row
 
 
-def _json_error(path: Path, number: int, line: str, found: str) -> InputError:
+def _json_error(path: Path, number: int, line: str, what: str, found: str) -> InputError:
     array = number == 1 and line.lstrip().startswith("[")
     return InputError(
-        f"{path}, line {number}: {'a JSON array, not JSON lines' if array else 'not a JSON object'}",
+        f"{path}, line {number}: {'a JSON array, not JSON lines' if array else what}",
         expected="one JSON object a line",
         found=found,
         fix=f"convert it: jq -c '.[]' {path.name} > {path.stem}.jsonl" if array else "mend the line",

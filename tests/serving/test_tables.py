@@ -12,7 +12,7 @@ from stillhouse.errors import InputError, TaskError
 
 
 def items_of(path: Path, duplicate_texts: Literal["error", "drop"] = "error", **more: Any) -> ReadItems:
-    columns = {"id_column": "id", "text_column": "text", "max_chars": 50} | more
+    columns: dict[str, Any] = {"id_column": "id", "text_column": "text", "max_chars": 50} | more
     return read_items(path, duplicate_texts=duplicate_texts, **columns)
 
 
@@ -32,9 +32,9 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "Shift JIS": ("a.csv", "id,text\n1,こんにちは、ありがとう\n".encode("shift_jis"), "SHIFT_JIS"),
     "UTF-16": ("a.csv", "id,text\n1,x\n".encode("utf-16"), "UTF-16"),
     "UTF-16 without mark": ("a.csv", "id,text\n1,hello\n".encode("utf-16-le"), "UTF-16LE"),
-    "not JSON": ("a.jsonl", b'{"id": 1}\n{"id": \n', "line 2: not a JSON object"),
+    "not JSON": ("a.jsonl", b'{"id": 1}\n{"id": \n', "line 2: not JSON"),
     "JSON array": ("a.json", b'[{"id": 1}]', r"jq -c"),
-    "JSON number": ("a.jsonl", b"5\n", "found: a int"),
+    "JSON number": ("a.jsonl", b"5\n", "not a JSON object\n.*\n  found: a value of type int"),
     "ragged": ("a.csv", b'id,text\n1,"x\ny"\n2,a,b\n', "line 4: a row of another width"),
     "open quote": ("a.csv", b'id,text\n1,"x\n2,y\n', "line 2: the row that begins here is not CSV"),
     "column twice": ("a.csv", b"id,id\n1,2\n", "stands twice in the header"),
