@@ -1,5 +1,6 @@
 """The command line: flags, one function, text and exit code."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, StillhouseError
+from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, DiskFullError, StillhouseError
 
 EXIT_CODES = """
 Exit codes: 0 done · 2 bad input · 3 teacher · 4 budget · 5 desk · 6 store · 7 model · 10 waiting for people · 130 interrupted.
@@ -45,6 +46,17 @@ def clear_errors() -> Iterator[None]:
     except StillhouseError as error:
         print(error.text(), file=sys.stderr)
         raise typer.Exit(error.exit_code) from error
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        full = DiskFullError(
+            "no room left to write",
+            expected="free disk space",
+            found=str(error),
+            fix="make room and repeat the command: everything committed so far is safe",
+        )
+        print(full.text(), file=sys.stderr)
+        raise typer.Exit(full.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: everything so far is kept; repeat the command to go on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from error
