@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from loop.cli import app
+from loop.cli import app, clear_errors
 from stillhouse import errors
 from tests.loop.world import write_world
 
@@ -71,3 +71,19 @@ def test_json_is_one_object_on_standard_output(tmp_path: Path, command: str) -> 
 def test_an_unknown_option_is_bad_input() -> None:
     """A mistyped flag has the exit code of bad input."""
     assert CliRunner().invoke(app, ["run", "task.toml", "--wiat"]).exit_code == errors.InputError.exit_code
+
+
+def test_a_disk_that_fills_up_anywhere_is_one_clear_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also outside the store: the exit code of a full disk, three lines, no traceback."""
+    with pytest.raises(typer.Exit) as ended, clear_errors():
+        Path("/dev/full").write_text("a report", encoding="utf-8")
+    assert ended.value.exit_code == errors.DiskFullError.exit_code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.split(":")[0].strip() for line in said.err.splitlines()[1:]] == ["expected", "found", "what to do"]
+
+
+def test_another_error_of_the_system_is_not_hidden() -> None:
+    """What nobody foresaw stays a traceback: it is a bug to be reported."""
+    with pytest.raises(NotADirectoryError), clear_errors():
+        Path("/dev/null/report.html").write_text("a report", encoding="utf-8")
