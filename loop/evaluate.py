@@ -118,7 +118,7 @@ def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | N
     index = {name: number for number, name in enumerate(project.task.label_names)}
     rows = np.array([row for row, item in enumerate(view.items) if item.id in blind], dtype=np.intp)
     truth = np.array([index[view.labels[view.items[row].id]] for row in rows], dtype=np.int64)
-    student = cross_fitted_student(view, project.task.student.answer_weight)[rows]
+    student = cross_fitted_student(view, project.task.student)[rows]
     return Judged(f"{len(rows)} blind answers, cross-fitted", truth, view.votes.pooled()[rows], student)
 
 

@@ -14,6 +14,7 @@ from loop.progress import Display
 from loop.project import Project
 from loop.view import View
 from stillhouse.probabilities import Floats
+from stillhouse.task import Student
 from trainer.artifact import is_complete, load_student, model_card, save_student
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
@@ -33,13 +34,14 @@ class Lesson:
     weights: NDArray[np.float64]
 
 
-def lesson(view: View, answer_weight: float, without_fold: int | None = None) -> Lesson:
-    """Belief as soft targets; people's answers override it and weigh more. A fold left out is taught as unanswered."""
+def lesson(view: View, settings: Student, without_fold: int | None = None) -> Lesson:
+    """Belief as soft targets, sharpened; people's answers override it. A fold left out is taught as unanswered."""
     belief = view.belief
-    targets = belief.probs if without_fold is None else belief.without(without_fold)
+    probs = belief.probs if without_fold is None else belief.without(without_fold)
+    targets = sharpened(probs, settings.target_sharpness)
     weights = np.ones(len(targets))
     rows = belief.answers.rows
-    weights[rows if without_fold is None else rows[belief.folds[rows] != without_fold]] = answer_weight
+    weights[rows if without_fold is None else rows[belief.folds[rows] != without_fold]] = settings.answer_weight
     return Lesson(targets, weights)
 
 
@@ -73,7 +75,7 @@ def train(
     key = lesson_key(project, view, recipe)
     if is_complete(folder) and _key_of(folder / "metrics.json") == key:
         return load_student(folder, base=base)
-    taught = lesson(view, settings.answer_weight)
+    taught = lesson(view, settings)
     held = np.sort(project.rng("held out").permutation(len(view.items))[: round(HELD_OUT_SHARE * len(view.items))])
     with display.bar(f"student, round {round_number}", 100) as bar:
         student = fit_student(
@@ -85,7 +87,7 @@ def train(
             seed=project.task.seed,
             base=base,
             features=view.features,
-            held_out=HeldOut(held, taught.targets[held].argmax(axis=1), taught.targets[held]),
+            held_out=HeldOut(held, view.belief.probs[held].argmax(axis=1), view.belief.probs[held]),
             recipe=recipe,
             progress=lambda pace: bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}"),
         )
@@ -98,6 +100,13 @@ def train(
         card=card_of(project, view, student),
     )
     return student
+
+
+def sharpened(probs: Floats, power: float) -> Floats:
+    """Rows raised to a power and normalised: (n, k) -> (n, k); 1 leaves them as they are."""
+    raised = probs**power
+    out: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return out
 
 
 def recipe_of(project: Project, *, last: bool) -> Recipe:
@@ -136,23 +145,23 @@ def card_of(project: Project, view: View, student: FittedStudent) -> str:
     )
 
 
-def cross_fitted_student(view: View, answer_weight: float) -> NDArray[np.float64]:
+def cross_fitted_student(view: View, settings: Student) -> NDArray[np.float64]:
     """(n, k): for each answered item, what a student says that was taught without that item's fold of answers, by a
     belief that has not seen them either; nan elsewhere. The head on frozen features stands in for the student.
     """
     belief = view.belief
     out = np.full(belief.probs.shape, np.nan)
     for fold in sorted(set(belief.folds[belief.folds >= 0].tolist())):
-        taught = lesson(view, answer_weight, fold)
+        taught = lesson(view, settings, fold)
         head = fit_linear(view.features, taught.targets, taught.weights)
         rows = np.flatnonzero(belief.folds == fold)
         out[rows] = softmax(head.logits(view.features[rows]))
     return out
 
 
-def quick_student(view: View, answer_weight: float) -> NDArray[np.float64]:
+def quick_student(view: View, settings: Student) -> NDArray[np.float64]:
     """(n, k): every item predicted by a head that was not taught by it: where student and belief differ is a signal."""
-    taught = lesson(view, answer_weight)
+    taught = lesson(view, settings)
     folds = np.arange(len(view.items)) % 3
     out: NDArray[np.float64] = out_of_fold(view.features, taught.targets, taught.weights, folds).astype(np.float64)
     return out

@@ -85,7 +85,7 @@ def read_gold(project: Project, pool: Sequence[Item]) -> Gold | None:
     items = read_items(
         path, id_column=data.id, text_column=data.text, max_chars=data.max_chars, duplicate_texts="drop"
     ).items
-    known = read_labels(path, id_column=data.id, label_column=data.gold_label, allowed=labels)
+    known = read_labels(path, id_column=data.id, label_column=data.gold_label, allowed=labels, text_column=data.text)
     shared = {item.id for item in pool} & {item.id for item in items}
     same_text = {item.text for item in pool} & {item.text for item in items}
     if shared:

@@ -211,7 +211,7 @@ def _choose(loop: Loop, number: int) -> None:
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
         )
-    student = quick_student(view, task.student.answer_weight)
+    student = quick_student(view, task.student)
     picks = choose_batch(
         [item.id for item in loop.items],
         np.array([item.id not in picked for item in loop.items]),

@@ -84,7 +84,8 @@ class Student(Frozen):
     """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted.
 
     `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
-    the rounds before use the head. "lora" and "head" use just that in every round.
+    the rounds before use the head. "lora" and "head" use just that in every round. `answer_weight` is the weight of
+    a person's answer beside 1 for a believed label; `target_sharpness` the power believed distributions are raised to.
     """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -96,7 +97,8 @@ class Student(Frozen):
     learning_rate: PositiveFloat = 4e-3
     tokens_per_batch: PositiveInt = 2048
     max_tokens: PositiveInt = 256
-    answer_weight: PositiveFloat = 3.0
+    answer_weight: PositiveFloat = 1.0
+    target_sharpness: PositiveFloat = 2.0
     folds: Annotated[int, Field(ge=2)] = 5
     threads: PositiveInt = 2
 
