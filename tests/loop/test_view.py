@@ -10,7 +10,7 @@ from loop.learn import cross_fitted_student, lesson, quick_student
 from loop.project import Project
 from loop.view import View, agreed, opinion_of_votes, random_draws, view_of, votes_of
 from stillhouse.records import Answer, Item, Pick, Vote
-from stillhouse.task import Task
+from stillhouse.task import Student, Task
 
 LABELS = ("a", "b", "c")
 N, ANSWERED = 120, 60
@@ -24,6 +24,9 @@ TASK = Task.model_validate(
 )
 PROJECT = Project(TASK, Path("task.toml"), Path("run"))
 ITEMS = [Item(f"i{number:03d}", f"text {number}") for number in range(N)]
+
+
+WEIGHED = Student(answer_weight=3.0)
 
 
 def answer(item_id: str, label: str | None, annotator: str = "pat") -> Answer:
@@ -103,16 +106,16 @@ def test_only_answered_random_picks_are_drawn() -> None:
 
 def test_an_item_is_not_judged_by_a_student_that_saw_its_answer() -> None:
     """Its row of the cross-fitted student is the same when its answer flips; other rows may change."""
-    before = cross_fitted_student(view(answers_with()), 3.0)
+    before = cross_fitted_student(view(answers_with()), WEIGHED)
     for row in (0, 7, 31, 59):
-        after = cross_fitted_student(view(answers_with(row)), 3.0)
+        after = cross_fitted_student(view(answers_with(row)), WEIGHED)
         np.testing.assert_array_equal(before[row], after[row])
         assert not np.array_equal(before[:ANSWERED], after[:ANSWERED])
 
 
 def test_only_answered_items_are_cross_fitted() -> None:
     """Every other row is nan, and no answered row is."""
-    rows = cross_fitted_student(view(answers_with()), 3.0)
+    rows = cross_fitted_student(view(answers_with()), WEIGHED)
     assert np.isfinite(rows[:ANSWERED]).all()
     assert np.isnan(rows[ANSWERED:]).all()
 
@@ -121,7 +124,7 @@ def test_a_fold_left_out_is_taught_as_unanswered() -> None:
     """Its items weigh as little as any, and their targets are not the answers."""
     seen = view(answers_with())
     fold = int(seen.belief.folds[0])
-    taught = lesson(seen, 3.0, fold)
+    taught = lesson(seen, WEIGHED, fold)
     inside = seen.belief.folds == fold
     assert set(taught.weights[inside].tolist()) == {1.0}
     assert set(taught.weights[~inside & (seen.belief.folds >= 0)].tolist()) == {3.0}
@@ -134,7 +137,7 @@ def test_what_the_quick_student_says_of_an_item_was_not_taught_by_that_item() ->
     probs = seen.belief.probs.copy()
     probs[100] = probs[100][::-1]
     other = dataclasses.replace(seen, belief=dataclasses.replace(seen.belief, probs=probs))
-    np.testing.assert_array_equal(quick_student(seen, 3.0)[100], quick_student(other, 3.0)[100])
+    np.testing.assert_array_equal(quick_student(seen, WEIGHED)[100], quick_student(other, WEIGHED)[100])
 
 
 def test_the_votes_opinion_has_seen_no_answer() -> None:
