@@ -75,6 +75,8 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
     store.add_items(items)
     base = base_of(project)
     desk = OpenDesk(project, on_desk_line)
+    if project.task.desk.kind != "embedded":
+        desk.desk.waiting()  # a desk that is down or refuses the key says so before the teacher is paid
     gold_items = list(gold.items) if gold else []
     ask_teachers(project, store, [*items, *gold_items], display)
     features = features_of(project, base, [item.text for item in items], display, "the pool")

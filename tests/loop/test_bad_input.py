@@ -191,15 +191,28 @@ def test_a_store_of_a_newer_version_is_left_alone(world: World) -> None:
     assert (world.run / STORE_FILE).read_bytes() == before
 
 
-def test_an_argilla_that_is_down_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 5; votes, round and batch are kept, and a desk that is up gets that very batch."""
+def test_an_argilla_that_is_down_is_said_before_the_teacher_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 5, and not one request was sent."""
     monkeypatch.setenv("OUR_ARGILLA_KEY", "argilla.key")
     url = f"http://127.0.0.1:{closed_port()}"
     world = write_world(tmp_path, desk={"kind": "argilla", "url": url, "api_key_env": "OUR_ARGILLA_KEY"})
     refused(world, 5, "Argilla does not answer", url, "what to do:")
+    assert stored(world.run, "SELECT * FROM requests") == []
+
+
+def test_an_argilla_that_goes_down_later_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 5; votes, round and batch are kept, and a desk that is up gets that very batch."""
+    monkeypatch.setenv("OUR_ARGILLA_KEY", "argilla.key")
+    world = write_world(tmp_path)
+    assert world.stillhouse("round", world.task, "--run", world.run, "--quiet").exit_code == 0
     picks = stored(world.run, "SELECT * FROM picks WHERE round = 1")
     requests = stored(world.run, "SELECT * FROM requests")
     assert len(picks) == 20
+    url = f"http://127.0.0.1:{closed_port()}"
+    write_world(tmp_path, desk={"kind": "argilla", "url": url, "api_key_env": "OUR_ARGILLA_KEY"})
+    refused(world, 5, "Argilla does not answer", url, "what to do:")
     write_world(tmp_path, budget={"human_labels": 20})
     assert world.go().exit_code == 0
     assert stored(world.run, "SELECT * FROM picks WHERE round = 1") == picks
