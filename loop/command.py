@@ -165,7 +165,7 @@ def label_with(
         )
     where = project.folder / rounds[-1].student_dir
     display = Display(quiet=quiet)
-    with display.bar("labelling", 0) as bar:
+    with display.bar("labelling", None) as bar:
         counts = label_file(
             load_student(where),
             source,

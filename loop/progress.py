@@ -36,14 +36,14 @@ class Display:
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, name: str, total: int) -> Iterator[Step]:
-        """Yields step(done, note). Without a terminal one line is written at the end."""
+    def bar(self, name: str, total: int | None) -> Iterator[Step]:
+        """Yields step(done, note). Without a terminal one line is written at the end. `total` None: not known."""
         if not self.console.is_terminal or self.quiet:
             note = ""
 
             def remember(done: int, said: str) -> None:
                 nonlocal note
-                note = f"{done:,} of {total:,} {said}"
+                note = f"{done:,} {said}" if total is None else f"{done:,} of {total:,} {said}"
 
             yield remember
             self.line(f"  {name}: {note or 'done'}")

@@ -3,7 +3,6 @@
 import copy
 import math
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,10 +75,7 @@ def adapt(base: Base, settings: Student, seed: int, top_layers: int | None = Non
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        with warnings.catch_warnings():
-            # peft asks transformers for a property under its old name; nothing a user could do about it.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-            return peft.get_peft_model(copy.deepcopy(base.encoder), config).to(device())
+        return peft.get_peft_model(copy.deepcopy(base.encoder), config).to(device())
 
 
 def train_lora(
