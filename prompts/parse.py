@@ -13,10 +13,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from prompts.labels import Resolved, Spellings, loosened, mentioned, resolve
-from stillhouse.records import Origin, VoteStatus
+from stillhouse.records import Origin, Value, VoteStatus
 
 CHARS_READ = 20_000
 OBJECTS_TRIED = 64
@@ -32,12 +32,16 @@ _NOTHING = frozenset({"", "none", "null", "n/a", "na"})
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reply was understood to say: sum(probs) + residual = 1."""
+    """What a reply was understood to say, as a `stillhouse.records.Vote` holds it: `probs` for kinds of labels,
+    `value` for the others; `findings` counts what did not fit the text or the task, by name.
+    """
 
     probs: tuple[float, ...]
     residual: float
     origin: Origin
     status: VoteStatus
+    value: Value | None = None
+    findings: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:

@@ -1,4 +1,8 @@
-"""Distributions over labels as rows of arrays: softmax, margin, entropy, Jensen–Shannon divergence."""
+"""Distributions over labels as rows of arrays: softmax, margin, entropy, Jensen–Shannon divergence.
+
+A row may hold several distributions side by side, each `width` columns wide: a multi-label row of L labels has L
+pairs (absent, present). Without a width a row is one distribution.
+"""
 
 from typing import Any
 
@@ -10,8 +14,16 @@ Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
 
-def softmax(logits: Floats) -> NDArray[np.float64]:
-    """Row-wise; (n, k) -> (n, k)."""
+def blocks(rows: Floats, width: int) -> NDArray[np.float64]:
+    """(n, g * width) -> (n * g, width): every distribution as a row of its own."""
+    array = np.asarray(rows, dtype=np.float64)
+    return array.reshape(len(array) * (array.shape[1] // width), width)
+
+
+def softmax(logits: Floats, width: int | None = None) -> NDArray[np.float64]:
+    """Row-wise, or of each block of `width` columns; (n, k) -> (n, k)."""
+    if width is not None and width != np.shape(logits)[1]:
+        return softmax(blocks(logits, width)).reshape(np.shape(logits))
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True, initial=-np.inf))
     out: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)

@@ -2,28 +2,44 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Origin = Literal["decision", "logprob", "sample", "verbalised", "likelihood"]
 VoteStatus = Literal["ok", "repaired", "refused", "truncated", "unreadable"]
 MetadataValue = str | int | float
+CharSpan = tuple[int, int]  # start and end (exclusive) in characters of a text
+# What an item is labelled with, as JSON. single_label: a name. multi_label: a list of names in the task's order.
+# spans, roles: a list of {"start", "end", "label"} in order. tokens: a list of tags, one for each given token.
+# fields: an object that has every field: a text, a list of texts where there may be many, or null where missing.
+Value = str | list[Any] | dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One text of the pool, known by a stable id (never by a position)."""
+    """One text of the pool, known by a stable id (never by a position).
+
+    `pair` is a second text the question is about (a target, a premise). `tokens` are the given tokens as character
+    spans of the text, where the task has them; `focus` is the span a question is about (a predicate). `image` is the
+    address of a picture for a teacher that can see.
+    """
 
     id: str
     text: str
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    pair: str = ""
+    tokens: tuple[CharSpan, ...] | None = None
+    focus: CharSpan | None = None
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
     """What one teacher call said of one item.
 
-    `probs` follow the order of the task's labels; what the reply left open is `residual`, so that
-    sum(probs) + residual = 1. A vote that is not ok or repaired abstains: probs are all 0, residual is 1.
+    single_label: `probs` follow the order of the task's labels; what the reply left open is `residual`, so that
+    sum(probs) + residual = 1. multi_label: `probs` are each label's chance to apply, residual is 0. All other kinds:
+    `value` is what was said, as a Value whose spans, tags or fields may carry their probability "p"; probs are empty.
+    A vote that is not ok or repaired abstains: probs are all 0, residual is 1, value is None.
     `source` names teacher and prompt variant (one column of the consensus).
     """
 
@@ -36,6 +52,8 @@ class Vote:
     prompt_id: str
     request_key: str
     cost_usd: float
+    value: Value | None = None
+    findings: Mapping[str, int] = field(default_factory=dict)  # what did not fit, by name: unaligned, ambiguous ...
 
     @property
     def usable(self) -> bool:
@@ -52,7 +70,7 @@ class Answer:
 
     item_id: str
     annotator: str
-    label: str | None
+    label: Value | None
     blind: bool
     rehearsed: bool
     answered_at: str
@@ -77,11 +95,17 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What the desk shows a person as a starting point: a label, how sure (0 to 1), and who says so."""
+    """What the desk shows a person as a starting point: a value, how sure (0 to 1), and who says so.
 
-    label: str
+    `doubt` names the part that is least sure, in words ("app 'GitLab'"); `part_scores` are those of a value's spans,
+    in their order.
+    """
+
+    label: Value
     score: float
     agent: str
+    doubt: str = ""
+    part_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,8 @@ class Store:
         fresh = []
         for item in items:
             if item.id not in known:
-                fresh.append((item.id, item.text, json.dumps(dict(item.metadata), ensure_ascii=False)))
+                metadata = json.dumps(dict(item.metadata), ensure_ascii=False)
+                fresh.append((item.id, item.text, metadata, json.dumps(_parts(item), ensure_ascii=False)))
                 known[item.id] = item.text
             elif known[item.id] != item.text:
                 common = len(os.path.commonprefix([known[item.id], item.text]))  # noqa: RUF071  # texts, not paths
@@ -137,12 +138,12 @@ class Store:
                     found=item.text[shown],
                     fix="give the changed text a new id, or start a new run",
                 )
-        self._write("INSERT INTO items (id, text, metadata) VALUES (?, ?, ?)", fresh)
+        self._write("INSERT INTO items (id, text, metadata, parts) VALUES (?, ?, ?, ?)", fresh)
 
     def items(self) -> list[Item]:
         return [
-            Item(row[0], row[1], json.loads(row[2]))
-            for row in self._rows("SELECT id, text, metadata FROM items ORDER BY position")
+            Item(row[0], row[1], json.loads(row[2]), **_of_parts(json.loads(row[3])))
+            for row in self._rows("SELECT id, text, metadata, parts FROM items ORDER BY position")
         ]
 
     # -- what was said ----------------------------------------------------------------------------------------------
@@ -205,6 +206,20 @@ class Store:
         assert self._committer is not None, "a store that is open for reading only pays for nothing"
         with _storage_errors(self.folder):
             await self._committer.commit([(statement, row), *([then] if then else [])])
+
+
+def _parts(item: Item) -> dict[str, Any]:
+    """What most items do not have, and only what this one has."""
+    parts = {"pair": item.pair, "tokens": item.tokens, "focus": item.focus, "image": item.image}
+    return {name: part for name, part in parts.items() if part}
+
+
+def _of_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    if "tokens" in parts:
+        parts["tokens"] = tuple((start, end) for start, end in parts["tokens"])
+    if "focus" in parts:
+        parts["focus"] = tuple(parts["focus"])
+    return parts
 
 
 def _first(rows: Iterable[tuple[Any, ...]]) -> Iterator[Any]:

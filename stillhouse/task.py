@@ -12,6 +12,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -38,12 +39,20 @@ class Label(Frozen):
 class Data(Frozen):
     """Where the texts are. Paths are relative to task.toml. JSONL, CSV and Parquet are read by their suffix.
 
+    `pair` names the column of a second text (a target, a premise); `tokens` that of the given tokens, a list of texts;
+    `focus` that of the position of the token a question is about (a predicate); `image` that of an address. `convert`
+    is MODULE:FUNCTION, which turns a row into a row with a text (see docs/how-to/other-inputs.md).
     `note` says what readers of a report must know about the texts: it stands on top of every report.
     """
 
     pool: str
     text: str = "text"
     id: str = "id"
+    pair: str | None = None
+    tokens: str | None = None
+    focus: str | None = None
+    image: str | None = None
+    convert: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
     metadata: tuple[str, ...] = ()
     gold: str | None = None
     gold_label: str = "label"
@@ -150,15 +159,45 @@ class Stop(Frozen):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
 
 
+class FieldSpec(Frozen):
+    """One field to fill from a text. `many` allows several values; a field that the text does not fill is null.
+
+    text: as the text has it. number: digits with a point. date: YYYY-MM-DD, with [] for a part that is left blank.
+    choice: one of `choices`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_ -]*$")]
+    type: Literal["text", "number", "date", "choice"] = "text"
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _choices(self) -> "FieldSpec":
+        if (self.type == "choice") != bool(self.choices):
+            raise ValueError(f"fields: {self.name!r}: choices belong to the type \"choice\", and only to it")
+        return self
+
+
+KindName = Literal["single_label", "multi_label", "spans", "tokens", "roles", "fields"]
+
+
 class Task(Frozen):
-    """Everything in task.toml. Labels keep their order: it is the order of every probability in the store."""
+    """Everything in task.toml. Labels keep their order: it is the order of every probability in the store.
+
+    `ordinal` says that the labels of a single_label task are steps of a scale, in their order. `overlapping` lets
+    spans of different labels overlap. `fields` belong to the kind "fields" and stand in the place of labels.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    kind: Literal["single_label"] = "single_label"
+    kind: KindName = "single_label"
     question: str = "Which label fits the text best?"
     guidelines: str = ""
     people_guidelines: str = ""
-    labels: tuple[Label, ...]
+    ordinal: bool = False
+    overlapping: bool = False
+    fields: tuple[FieldSpec, ...] = ()
+    labels: Annotated[tuple[Label, ...], Field(validate_default=True)] = ()
     data: Data
     teachers: tuple[Teacher, ...]
     budget: Budget = Budget()
@@ -171,10 +210,20 @@ class Task(Frozen):
     # One validator a field, not one for the whole: pydantic skips the latter as soon as any field has a mistake.
     @field_validator("labels")
     @classmethod
-    def _distinct_labels(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
-        if problems := _label_problems(labels):
+    def _distinct_labels(cls, labels: tuple[Label, ...], info: ValidationInfo) -> tuple[Label, ...]:
+        kind = info.data.get("kind", "single_label")
+        if problems := _label_problems(labels, kind) + _field_problems(info.data.get("fields", ()), kind):
             raise ValueError("\n".join(problems))
         return labels
+
+    @field_validator("data")
+    @classmethod
+    def _columns_of_kind(cls, data: Data, info: ValidationInfo) -> Data:
+        kind = info.data.get("kind", "single_label")
+        wanted = {"tokens": ("tokens",), "roles": ("tokens", "focus")}.get(kind, ())
+        if missing := [name for name in wanted if getattr(data, name) is None]:
+            raise ValueError(f'data.{missing[0]}: expected the name of a column, because kind is "{kind}"')
+        return data
 
     @field_validator("teachers")
     @classmethod
@@ -199,13 +248,29 @@ class Task(Frozen):
 
     def schema_hash(self) -> str:
         """Changes when the labels change, in which case votes and answers of the store do not fit any more."""
-        return hashlib.sha256("\x1f".join(self.label_names).encode()).hexdigest()[:16]
+        parts = [*self.label_names]
+        if self.kind != "single_label":
+            parts += [self.kind, *(f"{f.name}/{f.type}/{f.many}/{'|'.join(f.choices)}" for f in self.fields)]
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
-def _label_problems(labels: tuple[Label, ...]) -> list[str]:
+def _field_problems(fields: tuple[FieldSpec, ...], kind: str) -> list[str]:
+    names = [field.name for field in fields]
+    problems = [f"fields: {name!r} is used twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if kind == "fields" and not fields:
+        problems.append('fields: expected at least one [[fields]] table, because kind is "fields"')
+    if kind != "fields" and fields:
+        problems.append(f'fields: they belong to the kind "fields", found kind "{kind}"')
+    return problems
+
+
+def _label_problems(labels: tuple[Label, ...], kind: str = "single_label") -> list[str]:
     problems = []
-    if len(labels) < 2:
-        problems.append(f"labels: expected at least 2, found {len(labels)}")
+    fewest = {"fields": 0, "single_label": 2}.get(kind, 1)
+    if len(labels) < fewest:
+        problems.append(f"labels: expected at least {fewest}, found {len(labels)}")
+    if kind == "fields" and labels:
+        problems.append('labels: a task of the kind "fields" has [[fields]] instead')
     seen: dict[str, str] = {}
     for label in labels:
         for spelling in (label.name, *label.aliases):
@@ -306,6 +371,7 @@ def _guess(location: tuple[int | str, ...]) -> str:
 
     tables: dict[int | str, type[BaseModel]] = {
         "labels": Label,
+        "fields": FieldSpec,
         "data": Data,
         "teachers": Teacher,
         "budget": Budget,
