@@ -1,6 +1,7 @@
 """How good labels are: shares with honest intervals, macro-F1, calibration, and the accuracy of a pool partly checked."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -123,6 +124,76 @@ def macro_f1_interval(
     z = normal_quantile(confidence)
     lo, hi = (float(np.quantile(resampled, NormalDist().cdf(shift + side * z))) for side in (-1, 1))
     return Interval(value, min(lo, value), max(hi, value), n, on, "bias-corrected bootstrap")
+
+
+def bootstrap_interval(
+    counts: Floats,
+    statistic: Callable[[Floats], Floats],
+    *,
+    confidence: float,
+    on: str,
+    rng: np.random.Generator,
+    draws: int = 1_000,
+) -> Interval:
+    """A statistic of summed counts with the bias-corrected percentile bootstrap over items (Efron 1981).
+
+    `counts` (n, m) are what each item adds; `statistic` maps sums (d, m) to values (d,). Items are drawn whole, so
+    tokens or spans of one item may depend on each other as they like. Where all resamples agree (nothing is wrong, or
+    nothing right), Wilson's interval over the items stands in.
+    """
+    n = len(counts)
+    if n == 0:
+        raise ValueError("a statistic of no items")
+    counts = np.asarray(counts, dtype=np.float64)
+    value = float(statistic(counts.sum(axis=0, keepdims=True))[0])
+    drawn = [rng.multinomial(n, np.full(n, 1 / n), size=min(100, draws)) @ counts for _ in range(max(draws // 100, 1))]
+    resampled = np.concatenate([statistic(sums) for sums in drawn])
+    if resampled.max() - resampled.min() < 1e-12:
+        lo, hi = wilson(round(min(max(value, 0.0), 1.0) * n), n, confidence)
+        return Interval(value, min(lo, value), max(hi, value), n, on, "Wilson score over the items")
+    below = (np.count_nonzero(resampled < value) + np.count_nonzero(resampled == value) / 2) / len(resampled)
+    shift = 2 * NormalDist().inv_cdf(min(max(below, 1 / draws), 1 - 1 / draws))
+    z = normal_quantile(confidence)
+    lo, hi = (float(np.quantile(resampled, NormalDist().cdf(shift + side * z))) for side in (-1, 1))
+    return Interval(value, min(lo, value), max(hi, value), n, on, "bias-corrected bootstrap over items")
+
+
+def micro_f1_of(sums: Floats) -> NDArray[np.float64]:
+    """(d, 3l) hits, true and said by label -> (d,): F1 of all labels together; 1 where there is nothing to find."""
+    hits, true, said = np.split(np.asarray(sums, dtype=np.float64), 3, axis=1)
+    found = true.sum(axis=1) + said.sum(axis=1)
+    out: NDArray[np.float64] = np.where(found > 0, 2 * hits.sum(axis=1) / np.maximum(found, 1e-12), 1.0)
+    return out
+
+
+def macro_f1_of(sums: Floats) -> NDArray[np.float64]:
+    """(d, 3l) hits, true and said by label -> (d,): the mean F1 of the labels that occur."""
+    hits, true, said = np.split(np.asarray(sums, dtype=np.float64), 3, axis=1)
+    found = true + said
+    each = np.where(found > 0, 2 * hits / np.maximum(found, 1e-12), 0.0)
+    out: NDArray[np.float64] = each.sum(axis=1) / np.maximum((found > 0).sum(axis=1), 1)
+    return out
+
+
+def ratio_of(sums: Floats) -> NDArray[np.float64]:
+    """(d, 2) hits and chances -> (d,)."""
+    out: NDArray[np.float64] = sums[:, 0] / np.maximum(sums[:, 1], 1e-12)
+    return out
+
+
+def quadratic_kappa(sums: Floats) -> NDArray[np.float64]:
+    """(d, k * k) confusion counts of steps of a scale -> (d,): Cohen's kappa with quadratic weights (Cohen 1968).
+
+    1 where nothing but agreement could be expected (all on one step).
+    """
+    k = math.isqrt(np.shape(sums)[1])
+    confusion = np.asarray(sums, dtype=np.float64).reshape(-1, k, k)
+    weight = (np.arange(k)[:, None] - np.arange(k)[None, :]) ** 2
+    chance = confusion.sum(axis=2)[:, :, None] * confusion.sum(axis=1)[:, None, :]
+    expected = (weight * chance).sum(axis=(1, 2)) / np.maximum(confusion.sum(axis=(1, 2)), 1e-12)
+    observed = (weight * confusion).sum(axis=(1, 2))
+    out: NDArray[np.float64] = np.where(expected > 0, 1 - observed / np.maximum(expected, 1e-12), 1.0)
+    return out
 
 
 def paired_difference(correct_a: Bools, correct_b: Bools, confidence: float, on: str = "") -> Interval:

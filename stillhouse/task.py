@@ -175,7 +175,7 @@ class FieldSpec(Frozen):
     @model_validator(mode="after")
     def _choices(self) -> "FieldSpec":
         if (self.type == "choice") != bool(self.choices):
-            raise ValueError(f"fields: {self.name!r}: choices belong to the type \"choice\", and only to it")
+            raise ValueError(f'fields: {self.name!r}: choices belong to the type "choice", and only to it')
         return self
 
 

@@ -9,20 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, t
-from sklearn.metrics import f1_score
+from sklearn.metrics import cohen_kappa_score, f1_score
 
 from stillhouse.measures import (
     accuracy_interval,
     binomial_interval,
     binomial_lower,
+    bootstrap_interval,
     brier,
     expected_calibration_error,
     macro_f1,
     macro_f1_interval,
+    macro_f1_of,
+    micro_f1_of,
     negative_log_likelihood,
     normal_quantile,
     paired_difference,
     prediction_powered_accuracy,
+    quadratic_kappa,
     reliability_bins,
     student_t_quantile,
     wilson,
@@ -265,3 +269,33 @@ def test_without_blind_answers_only_known_labels_are_certain() -> None:
     """The estimate rests on the confidences; the interval admits everything."""
     found = prediction_powered_accuracy(np.full(80, 0.5), np.zeros(0), np.zeros(0, dtype=bool), 20, 0.95)
     assert (found.value, found.lo, found.hi, found.n) == (0.6, 0.2, 1.0, 0)
+
+
+def test_quadratic_kappa_is_the_one_of_scikit_learn() -> None:
+    """On random ratings, for several sizes of scale."""
+    rng = np.random.default_rng(0)
+    for k in (2, 4, 7):
+        a, b = rng.integers(0, k, 60), rng.integers(0, k, 60)
+        confusion = np.zeros((k, k))
+        np.add.at(confusion, (a, b), 1)
+        expected = cohen_kappa_score(a, b, weights="quadratic", labels=list(range(k)))
+        assert quadratic_kappa(confusion.reshape(1, -1))[0] == pytest.approx(expected)
+
+
+def test_the_bootstrap_covers_the_true_f1() -> None:
+    """In about 95 of 100 samples of items whose counts depend on each other."""
+    truth = 2 * 3.0 / (4.0 + 5.0)
+    held = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        size = rng.geometric(0.3, size=150) / (1 / 0.3)  # long items have more of everything
+        counts = np.stack([rng.poisson(3 * size), rng.poisson(4 * size), rng.poisson(5 * size)], axis=1).astype(float)
+        found = bootstrap_interval(counts, micro_f1_of, confidence=0.95, on="test", rng=rng, draws=400)
+        held += found.lo <= truth <= found.hi
+    assert 88 <= held <= 99
+
+
+def test_f1_of_nothing_to_find_is_perfect_and_macro_leaves_out_what_does_not_occur() -> None:
+    """No spans and none said is right; a label that never occurs does not count."""
+    assert micro_f1_of(np.zeros((1, 3))).tolist() == [1.0]
+    assert macro_f1_of(np.array([[2.0, 0, 2, 0, 2, 0]])).tolist() == [1.0]
