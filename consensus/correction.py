@@ -3,106 +3,164 @@
     logits(x) = a·log teacher(x) + b·log student(x) + f(x),   f in the space of consensus.evidence, penalised
 
 With few answers f stays near zero and the opinion stands; with more answers f bends it where people disagreed. By the
-representer theorem f lies in the span of the answered items, so the fit has (answers x labels) unknowns however large
-the pool is (Schölkopf & Smola 2002, ch. 4; Zhu & Hastie 2005 for the multinomial case).
+representer theorem f lies in the span of the answered rows, so the fit has (answers x columns) unknowns however large
+the pool is (Schölkopf & Smola 2002, ch. 4; Zhu & Hastie 2005 for the multinomial case). Where very many rows are
+answered (tokens), f is sought in the span of some of them (Williams & Seeger 2001).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from consensus.evidence import Evidence
-from stillhouse.probabilities import Floats, Ints, one_hot, softmax
+from consensus.opinions import Blend, Opinions
+from stillhouse.probabilities import Floats, blocks, softmax
 
-EXPONENT_PRIOR_STRENGTH = 2.0
 JITTER = 1e-6
 ITERATIONS = 80
-ROWS_A_BLOCK = 65_536
+ROWS_A_BLOCK = 16_384
+MOST_EXACT = 1_000  # answered rows up to which each is an anchor
+ANCHORS = 600
+ANCHORS_A_STEP = 150
+DULL = 0.2  # how much less a row that nobody doubts counts when anchors are drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correction:
-    """`anchors` (a,) are the answered items it was fitted on; `root` is the Cholesky factor of their kernel."""
+    """`anchors` are the rows that f is spanned by; `weight` (m, k) theirs, in the kernel itself."""
 
-    anchors: NDArray[np.intp]
-    root: Floats
+    anchors: Evidence
     weight: Floats
-    exponents: tuple[float, ...]
+    blend: Blend
 
-    def posterior(self, evidence: Evidence, opinions: Sequence[Floats], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    def posterior(self, evidence: Evidence, opinions: Opinions, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """(len(rows), k), computed in blocks so that memory stays bounded by the block and not by the pool."""
-        blocks = [rows[start : start + ROWS_A_BLOCK] for start in range(0, len(rows), ROWS_A_BLOCK)]
-        parts = [softmax(self._logits(evidence, opinions, block)) for block in blocks]
-        return np.vstack(parts) if parts else np.empty((0, opinions[0].shape[1]))
+        parts = [rows[start : start + ROWS_A_BLOCK] for start in range(0, len(rows), ROWS_A_BLOCK)]
+        width = opinions.votes.block
+        probs = [softmax(self._logits(evidence, opinions, part), width) for part in parts]
+        return np.vstack(probs) if probs else np.empty((0, self.weight.shape[1]))
 
-    def _logits(self, evidence: Evidence, opinions: Sequence[Floats], rows: NDArray[np.intp]) -> Floats:
-        coordinates = solve_triangular(self.root, evidence.kernel(self.anchors, rows), lower=True).T
-        logits: Floats = blended(opinions, self.exponents, rows) + coordinates @ self.weight
-        return logits
-
-
-def blended(opinions: Sequence[Floats], exponents: Sequence[float], rows: NDArray[np.intp]) -> Floats:
-    """The logarithmic opinion pool of log-opinions (n, k), each with its exponent (Genest & Zidek 1986)."""
-    total: Floats = sum(
-        (exponent * opinion[rows] for exponent, opinion in zip(exponents, opinions, strict=True)),
-        start=np.zeros((len(rows), opinions[0].shape[1])),
-    )
-    return total
+    def _logits(self, evidence: Evidence, opinions: Opinions, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        bent: NDArray[np.float64] = evidence.rows(rows).kernel(self.anchors) @ self.weight
+        return opinions.logits(rows, self.blend) + bent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coordinates:
-    """The answered items in an orthonormal basis of their own kernel space, made once and sliced for every fold."""
+    """The answered rows in an orthonormal basis of the anchors' kernel space, made once and sliced for every fold.
 
-    anchors: NDArray[np.intp]
+    `root` (m, m) is the Cholesky factor of the anchors' kernel, `matrix` (a, m) the rows.
+    """
+
+    anchors: Evidence
     root: Floats
     matrix: Floats
 
+    @property
+    def exact(self) -> bool:
+        return self.matrix is self.root
+
     @staticmethod
-    def of(evidence: Evidence, anchors: NDArray[np.intp]) -> "Coordinates":
-        K = evidence.kernel(anchors, anchors)
-        root = cholesky(K + JITTER * np.trace(K) / max(len(K), 1) * np.eye(len(K)), lower=True)
-        return Coordinates(anchors, root, root)
+    def of(evidence: Evidence) -> "Coordinates":
+        """Every row its own anchor."""
+        root = _root(evidence)
+        return Coordinates(evidence, root, root)
+
+    @staticmethod
+    def around(evidence: Evidence, anchors: NDArray[np.intp]) -> "Coordinates":
+        """The Nyström coordinates of all rows about some of them: their projections on the anchors' span."""
+        some = evidence.rows(anchors)
+        root = _root(some)
+        return Coordinates(some, root, solve_triangular(root, some.kernel(evidence), lower=True).T)
+
+    def dual(self, weight: Floats) -> NDArray[np.float64]:
+        """Weights of coordinates as weights of the anchors' kernel, so that the pool needs no coordinates."""
+        out: NDArray[np.float64] = solve_triangular(self.root, weight, lower=True, trans="T")
+        return out
 
 
-def fit_exponents(
-    opinions: Sequence[Floats], rows: NDArray[np.intp], labels: Ints, prior: Sequence[float]
-) -> tuple[float, ...]:
-    """How far each opinion is to be trusted: exponents by penalised likelihood around `prior`, between 0 and 3."""
-    logs = [opinion[rows] for opinion in opinions]
-    target = one_hot(labels, logs[0].shape[1])
-    centre = np.asarray(prior)
+def coordinates_of(evidence: Evidence, doubtful: NDArray[np.bool_], rng: np.random.Generator) -> Coordinates:
+    """Coordinates of the answered rows: exact, or around ANCHORS of them where there are more than MOST_EXACT.
 
-    def loss(c: Floats) -> tuple[float, Floats]:
-        probs = softmax(np.add.reduce([ci * log for ci, log in zip(c, logs, strict=True)]))
-        likelihood = np.log((probs * target).sum(axis=1) + 1e-12).sum()
-        slope = np.array([((target - probs) * log).sum() for log in logs])
-        pull = EXPONENT_PRIOR_STRENGTH * (c - centre)
-        return float(-likelihood + 0.5 * (pull * (c - centre)).sum()), pull - slope
+    Anchors are drawn in steps, each row in proportion to what the anchors so far leave unexplained of it (randomly
+    pivoted Cholesky, Chen et al. 2023), and rows that are not `doubtful` (a,) less often: most tokens are plain, and
+    alike. Answers have no part in it, or a row would be predicted by anchors that its own answer chose.
+    """
+    if len(evidence) <= MOST_EXACT:
+        return Coordinates.of(evidence)
+    interest = np.where(doubtful, 1.0, DULL)
+    left = evidence.diagonal()
+    anchors = np.empty(0, dtype=np.intp)
+    while True:
+        chance = interest * left
+        step = min(ANCHORS_A_STEP, int(np.count_nonzero(chance)))
+        drawn = rng.choice(len(left), step, replace=False, p=chance / chance.sum())
+        anchors = np.concatenate([anchors, drawn])
+        found = Coordinates.around(evidence, anchors)
+        left = np.maximum(evidence.diagonal() - (found.matrix**2).sum(axis=1), 0.0)
+        left[anchors] = 0.0
+        if len(anchors) >= ANCHORS or not (interest * left > 0).any():
+            return found
 
-    result = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=[(0.0, 3.0)] * len(logs))
-    return tuple(float(c) for c in result.x)
+
+def _root(evidence: Evidence) -> NDArray[np.float64]:
+    K = evidence.kernel(evidence)
+    K[np.diag_indices_from(K)] += JITTER * np.trace(K) / max(len(K), 1)
+    out: NDArray[np.float64] = cholesky(K, lower=True)
+    return out
 
 
-def fit_weight(X: Floats, offset: Floats, labels: Ints, penalty: float, start: Floats | None = None) -> Floats:
-    """Multinomial logistic regression with a fixed offset: (a, m), (a, k), (a,) -> (m, k), by L-BFGS."""
+def fit_weight(
+    X: Floats, offset: Floats, targets: Floats, penalty: float, width: int, start: Floats | None = None
+) -> NDArray[np.float64]:
+    """Multinomial logistic regression with a fixed offset, one for each block of `width` columns: (a, m), (a, k),
+    (a, k) -> (m, k), by L-BFGS. In blocks of two columns the second is the first's opposite, so one is fitted.
+    """
+    if width == 2 and offset.shape[1] > 2:
+        return _fit_pairs(X, offset, targets, penalty, start)
     m, k = X.shape[1], offset.shape[1]
-    target = one_hot(labels, k)
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         W = flat.reshape(m, k)
-        logits = X @ W + offset
+        logits = blocks(X @ W.astype(X.dtype, copy=False) + offset, width)
         logits -= logits.max(axis=1, keepdims=True)
         normaliser = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        probs = np.exp(logits - normaliser)
-        value = -((logits - normaliser) * target).sum() + 0.5 * penalty * (W * W).sum()
-        return float(value), (X.T @ (probs - target) + penalty * W).ravel()
+        log_probs = (logits - normaliser).reshape(offset.shape)
+        value = -(log_probs * targets).sum() + 0.5 * penalty * (W * W).sum()
+        slope = X.T @ (np.exp(log_probs) - targets).astype(X.dtype, copy=False)
+        return float(value), (slope + penalty * W).ravel()
 
     first = np.zeros(m * k) if start is None else start.ravel()
+    out: NDArray[np.float64] = _minimised(loss, first).reshape(m, k)
+    return out
+
+
+def _fit_pairs(X: Floats, offset: Floats, targets: Floats, penalty: float, start: Floats | None) -> NDArray[np.float64]:
+    """The same optimum for (absent, present) pairs from half the unknowns: with a symmetric penalty both columns'
+    weights are each other's negative.
+    """
+    present = targets[:, 1::2]
+    base = offset[:, 1::2] - offset[:, ::2]
+    shape = X.shape[1], base.shape[1]
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        W = flat.reshape(shape)
+        logits = base + 2 * (X @ W.astype(X.dtype, copy=False))
+        value = (np.logaddexp(0.0, logits) - present * logits).sum() + penalty * (W * W).sum()
+        slope = X.T @ (expit(logits) - present).astype(X.dtype, copy=False)
+        return float(value), (2 * slope + 2 * penalty * W).ravel()
+
+    first = np.zeros(shape).ravel() if start is None else start[:, 1::2].ravel()
+    found = _minimised(loss, first).reshape(shape)
+    return np.stack([-found, found], axis=2).reshape(shape[0], -1)
+
+
+def _minimised(loss: Callable[[Floats], tuple[float, Floats]], first: Floats) -> NDArray[np.float64]:
     result = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": 12})
-    out: Floats = result.x.reshape(m, k)
+    out: NDArray[np.float64] = result.x
     return out

@@ -2,33 +2,29 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stillhouse.probabilities import Floats, entropy, jensen_shannon, margin
+from stillhouse.probabilities import Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Signals:
     """Scores (n,) by reason. All are larger where a person is needed more; each has its own unit."""
 
-    by_reason: dict[str, NDArray[np.float64]]
-    margin: NDArray[np.float64]
-    entropy: NDArray[np.float64]
+    by_reason: dict[str, Floats]
 
 
-def signals(belief: Floats, student: Floats | None, votes: Floats) -> Signals:
-    """`belief` (n, k), `student` (n, k) or None, `votes` (s, n, k) one distribution for each teacher variant.
-
-    Reasons: `uncertain` 1 - margin of the belief (Scheffer et al. 2001), `student_unsure` the same of the student,
-    `teacher_student` Jensen–Shannon divergence between belief and student, `variants` the same between the teacher's
-    variants (the mean over pairs).
+def signals(
+    uncertain: Floats,
+    student_unsure: Floats | None = None,
+    teacher_student: Floats | None = None,
+    variants: Floats | None = None,
+) -> Signals:
+    """Scores by item, (n,) each, that exist: `uncertain` how doubtful the belief is, `student_unsure` how doubtful the
+    student's prediction, `teacher_student` how far the two are apart, `variants` how far the teachers are. What doubt
+    and distance are is the task's kind to say. Raises ValueError where the lengths differ.
     """
-    scores = {"uncertain": 1.0 - margin(belief)}
-    if student is not None:
-        scores["student_unsure"] = 1.0 - margin(student)
-        scores["teacher_student"] = jensen_shannon(belief, student)
-    pairs = [(a, b) for a in range(len(votes)) for b in range(a + 1, len(votes))]
-    if pairs:
-        scores["variants"] = np.add.reduce([jensen_shannon(votes[a], votes[b]) for a, b in pairs]) / len(pairs)
-    return Signals(scores, margin(belief), entropy(belief))
+    given = {"student_unsure": student_unsure, "teacher_student": teacher_student, "variants": variants}
+    scores = {"uncertain": uncertain} | {reason: score for reason, score in given.items() if score is not None}
+    lengths = {reason: len(score) for reason, score in scores.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"Expected one score an item of every reason; found {lengths}.")
+    return Signals(scores)

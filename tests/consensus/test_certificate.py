@@ -5,15 +5,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from consensus.certificate import RandomDraw, certify, clopper_pearson
-from consensus.posterior import Answers, Belief, believe
+from consensus.certificate import RandomDraw, certify
+from consensus.posterior import Belief, believe
 from consensus.votes import VoteTable
 from selector.batch import choose_batch
 from selector.uncertainty import signals
+from stillhouse.measures import binomial_interval
+from stillhouse.probabilities import margin
 from stillhouse.records import Interval
 from tests.consensus.worlds import World, belief_of, drawn, said, world
 
 CONFIDENCE = 0.95
+
+
+def certified(belief: Belief, draws: list[RandomDraw], confidence: float) -> Interval:
+    """The accuracy of a belief of single labels: an item is right or wrong, and its confidence is what it expects."""
+    rows, targets = belief.answers.rows, belief.answers.targets
+    error, answered = np.zeros(len(belief.probs)), np.zeros(len(belief.probs), dtype=bool)
+    error[rows] = belief.out_of_fold[rows].argmax(axis=1) != targets.argmax(axis=1)
+    answered[rows] = True
+    return certify(error, 1 - belief.out_of_fold.max(axis=1), answered, draws, confidence)
 
 
 @dataclass(frozen=True)
@@ -88,10 +99,10 @@ def test_interval_covers_and_estimate_is_unbiased(
     rng = np.random.default_rng(0)
     for repetition in range(400):
         w = unlearned(repetition, n, accuracy)
-        bare = believe(w.votes, None, None, Answers(np.empty(0, np.intp), np.empty(0, np.int64)), rng=rng)
+        bare = believe(w.votes, None, None, w.answers(np.empty(0, np.intp)), rng=rng)
         rows, draws = rounds_of_draws(bare, n, rounds, random, targeted, rng)
         belief = answered(bare, w, rows)
-        intervals.append(certify(belief, draws, CONFIDENCE))
+        intervals.append(certified(belief, draws, CONFIDENCE))
         truth.append(float((belief.probs.argmax(axis=1) == w.truth).mean()))
     measured = Measured(intervals, truth)
     bias, error = measured.bias()
@@ -115,7 +126,7 @@ def test_covers_when_belief_learns_from_the_answers_it_is_judged_on() -> None:
             picks = choose_batch(
                 ids,
                 waiting,
-                signals(w.votes.pooled(), None, w.votes.probs),
+                signals(1 - margin(w.votes.pooled())),
                 w.text,
                 size=24,
                 random_share=0.5,
@@ -127,7 +138,7 @@ def test_covers_when_belief_learns_from_the_answers_it_is_judged_on() -> None:
             draws.append(RandomDraw(blind, np.flatnonzero(waiting)))
             rows = np.concatenate([rows, [ids.index(pick.item_id) for pick in picks]])
         belief = believe(w.votes, w.text, None, w.answers(rows), folds=3, rng=rng)
-        intervals.append(certify(belief, draws, CONFIDENCE))
+        intervals.append(certified(belief, draws, CONFIDENCE))
         truth.append(float((belief.probs.argmax(axis=1) == w.truth).mean()))
     measured = Measured(intervals, truth)
     bias, error = measured.bias()
@@ -139,11 +150,11 @@ def test_a_small_sample_without_errors_has_the_exact_interval() -> None:
     """Thirty of thirty right is not a certainty: the lower end is that of the exact binomial."""
     w = world(0, noise=0.0, biased=False)
     rows = drawn(0, 400, 30)
-    measured = certify(belief_of(w, w.answers(rows)), [RandomDraw(rows, np.arange(400))], CONFIDENCE)
+    measured = certified(belief_of(w, w.answers(rows)), [RandomDraw(rows, np.arange(400))], CONFIDENCE)
     assert measured.method == "exact binomial"
     assert measured.n == 30
     assert measured.hi == 1.0
-    assert measured.lo == pytest.approx(1 - clopper_pearson(0, 30, CONFIDENCE)[1])
+    assert measured.lo == pytest.approx(1 - binomial_interval(0, 30, CONFIDENCE)[1])
 
 
 def test_errors_that_were_answered_are_no_errors_of_the_delivery() -> None:
@@ -153,8 +164,8 @@ def test_errors_that_were_answered_are_no_errors_of_the_delivery() -> None:
     wrong = np.flatnonzero(belief.out_of_fold.argmax(axis=1) != w.truth)
     right = np.setdiff1d(np.arange(200), wrong)
     rows = np.concatenate([wrong[:4], right[:36]])
-    measured = certify(answered(belief, w, rows), [RandomDraw(rows, np.arange(200))], CONFIDENCE)
-    least, most = clopper_pearson(4, 40, CONFIDENCE)
+    measured = certified(answered(belief, w, rows), [RandomDraw(rows, np.arange(200))], CONFIDENCE)
+    least, most = binomial_interval(4, 40, CONFIDENCE)
     assert measured.method == "exact binomial"
     assert (measured.lo, measured.hi) == pytest.approx((1 - (200 * most - 4) / 200, 1 - (200 * least - 4) / 200))
 
@@ -164,7 +175,7 @@ def test_too_few_answers_certify_nothing(count: int) -> None:
     """One answer or none: anything between 0 and 1 may be true."""
     w = world(0)
     rows = drawn(0, 400, count)
-    measured = certify(belief_of(w, w.answers(rows)), [RandomDraw(rows, np.arange(400))], CONFIDENCE)
+    measured = certified(belief_of(w, w.answers(rows)), [RandomDraw(rows, np.arange(400))], CONFIDENCE)
     assert (measured.lo, measured.hi, measured.n) == (0.0, 1.0, count)
     assert "too few" in measured.method
 
@@ -172,7 +183,7 @@ def test_too_few_answers_certify_nothing(count: int) -> None:
 def test_without_any_draw_nothing_is_certified() -> None:
     """Targeted answers alone say nothing of the pool."""
     w = world(0)
-    measured = certify(belief_of(w, w.answers(drawn(0, 400, 40))), [], CONFIDENCE)
+    measured = certified(belief_of(w, w.answers(drawn(0, 400, 40))), [], CONFIDENCE)
     assert (measured.lo, measured.hi, measured.n) == (0.0, 1.0, 0)
 
 
@@ -180,14 +191,14 @@ def test_a_draw_of_everything_leaves_no_doubt() -> None:
     """If the draw is the whole pool every label is a person's: accuracy is 1."""
     w = world(0, n=60)
     rows = np.arange(60)
-    measured = certify(belief_of(w, w.answers(rows)), [RandomDraw(rows, rows)], CONFIDENCE)
+    measured = certified(belief_of(w, w.answers(rows)), [RandomDraw(rows, rows)], CONFIDENCE)
     assert measured.value == pytest.approx(1.0)
     assert measured.hi == pytest.approx(1.0)
 
 
 def test_exact_interval_against_published_values() -> None:
     """Clopper and Pearson for 10 of 100 at 95 %: 4.90 % to 17.62 %."""
-    assert clopper_pearson(10, 100, 0.95) == pytest.approx((0.0490, 0.1762), abs=1e-4)
+    assert binomial_interval(10, 100, 0.95) == pytest.approx((0.0490, 0.1762), abs=1e-4)
 
 
 def test_more_confidence_is_wider() -> None:
@@ -196,5 +207,5 @@ def test_more_confidence_is_wider() -> None:
     rows = drawn(1, 400, 80)
     bare = believe(w.votes, None, None, w.answers(rows[:0]), rng=np.random.default_rng(0))
     belief, draws = answered(bare, w, rows), [RandomDraw(rows, np.arange(400))]
-    wide, narrow = certify(belief, draws, 0.99), certify(belief, draws, 0.90)
+    wide, narrow = certified(belief, draws, 0.99), certified(belief, draws, 0.90)
     assert wide.lo < narrow.lo < narrow.value < narrow.hi < wide.hi

@@ -16,6 +16,7 @@ from prompts.labels import spellings
 from prompts.parse import parse_verbalised
 from selector.batch import choose_batch
 from selector.uncertainty import signals
+from stillhouse.probabilities import jensen_shannon, margin, one_hot
 from stillhouse.records import Vote
 from stillhouse.task import load_task
 
@@ -33,7 +34,8 @@ class Helpdesk:
     def delivered(self, rows: NDArray[np.intp]) -> float:
         """Accuracy of the whole pool's labels once experts have answered these rows."""
         rng = np.random.default_rng(0)
-        belief = believe(self.votes, self.text, None, Answers(rows, self.truth[rows]), folds=3, rng=rng)
+        answers = Answers(rows, one_hot(self.truth[rows], self.votes.probs.shape[2]))
+        belief = believe(self.votes, self.text, None, answers, folds=3, rng=rng)
         return float((belief.probs.argmax(axis=1) == self.truth).mean())
 
     def batch(self, seed: int, random_share: float) -> NDArray[np.intp]:
@@ -41,7 +43,7 @@ class Helpdesk:
         picks = choose_batch(
             self.ids,
             np.ones(len(self.ids), dtype=bool),
-            signals(self.votes.pooled(), None, self.votes.probs),
+            signals(1 - margin(self.votes.pooled()), variants=jensen_shannon(*self.votes.probs)),
             self.text,
             size=ANSWERS,
             random_share=random_share,

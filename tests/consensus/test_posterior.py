@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from consensus.posterior import Answers
 from consensus.votes import VoteTable
+from stillhouse.probabilities import one_hot
 from tests.consensus.worlds import belief_of, drawn, said, world
 
-NONE = Answers(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int64))
+NONE = Answers(np.empty(0, dtype=np.intp), np.empty((0, 3)))
 
 
 def is_distribution(probs: NDArray[np.floating]) -> bool:
@@ -29,7 +30,8 @@ def test_without_answers_a_student_is_heard_less_than_the_teacher() -> None:
     """Where both are equally sure of different labels the teacher wins, and is less sure than it was."""
     votes = VoteTable(("a",), np.array([[[0.9, 0.1]]]), np.ones((1, 1), dtype=bool))
     w = replace(world(0), votes=votes, text=np.ones((1, 1)))
-    belief = belief_of(w, NONE, student=np.array([[0.1, 0.9]]))
+    nobody = Answers(np.empty(0, dtype=np.intp), np.empty((0, 2)))
+    belief = belief_of(w, nobody, student=np.array([[0.1, 0.9]]))
     assert 0.5 < belief.probs[0, 0] < 0.9
 
 
@@ -55,9 +57,9 @@ def test_an_answered_item_delivers_its_answer() -> None:
     """A person's answer is taken as it is, even against everything else."""
     w = world(0)
     rows = drawn(0, 400, 40)
-    answers = Answers(rows, (w.truth[rows] + 1) % 3)
+    answers = Answers(rows, one_hot((w.truth[rows] + 1) % 3, 3))
     belief = belief_of(w, answers)
-    np.testing.assert_array_equal(belief.probs[rows], np.eye(3)[answers.labels])
+    np.testing.assert_array_equal(belief.probs[rows], answers.targets)
     assert {belief.sources()[row] for row in rows} == {"person"}
     assert belief.sources().count("corrected") == 360
 
@@ -73,7 +75,7 @@ def test_an_item_is_predicted_without_its_own_answer(count: int, with_student: b
     for position in (0, count - 1):
         labels = w.truth[rows].copy()
         labels[position] = (labels[position] + 1) % 3
-        after = belief_of(w, Answers(rows, labels), student=student)
+        after = belief_of(w, Answers(rows, one_hot(labels, 3)), student=student)
         row, fold = rows[position], int(before.folds[rows[position]])
         np.testing.assert_array_equal(after.out_of_fold[row], before.out_of_fold[row])
         np.testing.assert_array_equal(after.without(fold), before.without(fold))
@@ -85,7 +87,7 @@ def test_an_answer_does_change_what_is_believed_of_others() -> None:
     rows = drawn(1, 400, 40)
     labels = w.truth[rows].copy()
     labels[0] = (labels[0] + 1) % 3
-    before, after = belief_of(w, w.answers(rows)), belief_of(w, Answers(rows, labels))
+    before, after = belief_of(w, w.answers(rows)), belief_of(w, Answers(rows, one_hot(labels, 3)))
     assert np.abs(before.probs - after.probs)[before.folds < 0].max() > 0.01
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from consensus.posterior import Answers, Belief, believe
 from consensus.votes import VoteTable
-from stillhouse.probabilities import Floats
+from stillhouse.probabilities import Floats, one_hot
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class World:
     cluster: NDArray[np.int64]
 
     def answers(self, rows: NDArray[np.intp]) -> Answers:
-        return Answers(rows, self.truth[rows])
+        return Answers(rows, one_hot(self.truth[rows], self.votes.probs.shape[2]))
 
     def teacher_accuracy(self) -> float:
         return float((self.votes.pooled().argmax(axis=1) == self.truth).mean())

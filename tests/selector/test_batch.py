@@ -18,7 +18,7 @@ def ids_of(n: int) -> list[str]:
 
 
 def scores_of(uncertain: NDArray[np.float64], **others: NDArray[np.float64]) -> Signals:
-    return Signals({"uncertain": uncertain, **others}, 1 - uncertain, uncertain)
+    return Signals({"uncertain": uncertain, **others})
 
 
 def points(n: int, d: int = 12, seed: int = 0) -> NDArray[np.float64]:
@@ -105,11 +105,11 @@ def test_the_order_of_the_file_does_not_matter(seed: int) -> None:
     """The same items in another order give the same picks in the same order."""
     n = 120
     order = np.random.default_rng(seed + 100).permutation(n)
-    belief, student = (np.random.default_rng(s).dirichlet(np.ones(3), n) for s in (1, 2))
-    votes, where = np.stack([belief, student]), points(n)
-    straight = batch(signals(belief, student, votes), where, seed=seed)
+    uncertain, student, apart, variants = np.random.default_rng(1).random((4, n))
+    where = points(n)
+    straight = batch(signals(uncertain, student, apart, variants), where, seed=seed)
     shuffled = batch(
-        signals(belief[order], student[order], votes[:, order]),
+        signals(uncertain[order], student[order], apart[order], variants[order]),
         where[order],
         ids=[ids_of(n)[row] for row in order],
         seed=seed,
@@ -208,8 +208,8 @@ def test_ids_are_plain_strings() -> None:
 
 def test_twenty_thousand_items_take_seconds() -> None:
     """A batch of a hundred from a real pool's size, in less time than it takes to get a coffee."""
-    belief, student = (np.random.default_rng(s).dirichlet(np.ones(8), 20_000) for s in (1, 2))
+    uncertain, apart = np.random.default_rng(1).random((2, 20_000))
     begun = time.monotonic()
-    picks = batch(signals(belief, student, belief[None]), points(20_000, d=64), size=100)
+    picks = batch(signals(uncertain, teacher_student=apart), points(20_000, d=64), size=100)
     assert len(picks) == 100
     assert time.monotonic() - begun < 15
