@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from loop.project import Project, read_gold, read_known_labels
+from loop.project import Gold, Project, read_gold, read_known_labels, read_pool_file
 from prompts.delimit import sendable
-from serving.tables import ReadItems, read_items
+from serving.items import ReadItems
 from stillhouse.errors import StillhouseError, TaskError
-from stillhouse.records import Item
+from stillhouse.records import Item, Value
 from stillhouse.task import Task, Teacher, load_task
 from teacher.prices import BudgetGuard, check_price, load_prices, price_of
 from teacher.recorded import load_recording
@@ -22,6 +22,7 @@ from trainer.base import find_base
 
 T = TypeVar("T")
 NOTHING = ReadItems([], 0, 0)
+NEEDED_COLUMNS = {"tokens": ("tokens",), "roles": ("tokens", "focus")}
 
 
 def check_all(task_path: Path) -> dict[str, str]:
@@ -49,10 +50,10 @@ def check_all(task_path: Path) -> dict[str, str]:
     pool = NOTHING
     gold = None
     if "data" not in broken:
-        pool = tried(task.data.pool, lambda: _read_pool(project), NOTHING)
-    if not broken & {"data", "labels"}:
+        pool = tried(task.data.pool, lambda: read_pool_file(project), NOTHING)
+    if _values_can_be_judged(task, broken):
         gold = tried(str(task.data.gold), lambda: read_gold(project, pool.items), None)
-        known = tried(str(task.desk.rehearse), lambda: read_known_labels(project), None)
+        known = tried(str(task.desk.rehearse), lambda: read_known_labels(project, pool.items), None)
         problems += _without_known_label(pool.items, known)
     voices = [
         tried(teacher.name, lambda teacher=teacher: _teacher(project, teacher, pool.items), "")  # type: ignore[misc]
@@ -68,7 +69,7 @@ def check_all(task_path: Path) -> dict[str, str]:
         "repeated texts left out": f"{pool.dropped:,}",
         "longest text": _longest(pool, task.student.max_tokens),
         "gold items": f"{len(gold.items):,}" if gold else "none: figures come from the blind random share",
-        "labels": str(len(task.labels)),
+        **_labels(task, gold),
         "teachers": "; ".join(voices),
         "base": task.student.base,
         "desk": f"{task.desk.kind}{', rehearsed experts' if task.desk.rehearse else ''}",
@@ -109,19 +110,35 @@ def _problems(where: str, error: StillhouseError) -> list[str]:
     return [error.text().replace("\n", "\n    ")]
 
 
-def _read_pool(project: Project) -> ReadItems:
-    data = project.task.data
-    return read_items(
-        project.home / data.pool,
-        id_column=data.id,
-        text_column=data.text,
-        metadata_columns=data.metadata,
-        max_chars=data.max_chars,
-        duplicate_texts=data.duplicate_texts,
+def _values_can_be_judged(task: Task, broken: frozenset[str]) -> bool:
+    """Whether a mistake of task.toml would show up again in every value of gold and experts."""
+    return (
+        not broken & {"data", "kind", "labels", "fields"}
+        and bool(task.fields if task.kind == "fields" else task.labels)
+        and all(getattr(task.data, name) for name in NEEDED_COLUMNS.get(task.kind, ()))
     )
 
 
-def _without_known_label(items: list[Item], known: dict[str, str] | None) -> list[str]:
+def _labels(task: Task, gold: Gold | None) -> dict[str, str]:
+    """The kind, how many labels or fields there are, and of which of them gold says nothing."""
+    names = [spec.name for spec in task.fields] or list(task.label_names)
+    found = {"kind": task.kind, "fields" if task.fields else "labels": str(len(names))}
+    if gold is not None:
+        seen = {name for value in gold.values for name in _named(value)}
+        unseen = [name for name in names if name not in seen]
+        found["gold never says"] = ", ".join(unseen) or "nothing: it has each of them"
+    return found
+
+
+def _named(value: Value) -> list[str]:
+    """The labels that a value has, or the fields that it fills."""
+    if isinstance(value, dict):
+        return [name for name, said in value.items() if said]
+    parts = [value] if isinstance(value, str) else value
+    return [str(part["label"]) if isinstance(part, dict) else str(part) for part in parts]
+
+
+def _without_known_label(items: list[Item], known: dict[str, Value] | None) -> list[str]:
     unknown = [] if known is None else [item.id for item in items if item.id not in known]
     if not unknown:
         return []

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.tables import read_items, read_labels
+from kinds.kind import Kind
+from kinds.registry import kind_of
+from serving.items import ReadItems, read_items, same
+from serving.values import read_values
 from stillhouse.errors import TaskError
-from stillhouse.records import Item
+from stillhouse.records import Item, Value
 from stillhouse.task import Task, load_task
 
 
@@ -24,6 +27,10 @@ class Project:
     def home(self) -> Path:
         """Where the paths of task.toml start."""
         return self.task_path.parent
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.task)
 
     @property
     def features(self) -> Path:
@@ -51,10 +58,10 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """Items that never enter training, with their labels as indices of the task's labels."""
+    """Items that never enter training, each with its value."""
 
     items: tuple[Item, ...]
-    labels: tuple[int, ...]
+    values: tuple[Value, ...]
 
 
 def open_project(task_path: Path, folder: Path | None) -> Project:
@@ -65,47 +72,47 @@ def open_project(task_path: Path, folder: Path | None) -> Project:
 
 def read_pool(project: Project) -> list[Item]:
     """Raises InputError or TaskError with every problem of the file."""
+    return read_pool_file(project).items
+
+
+def read_pool_file(project: Project) -> ReadItems:
+    """The pool, and what reading it found out. Raises InputError or TaskError with every problem of the file."""
     data = project.task.data
-    return read_items(
-        project.home / data.pool,
-        id_column=data.id,
-        text_column=data.text,
-        metadata_columns=data.metadata,
-        max_chars=data.max_chars,
-        duplicate_texts=data.duplicate_texts,
-    ).items
+    return read_items(project.home / data.pool, data, home=project.home)
 
 
 def read_gold(project: Project, pool: Sequence[Item]) -> Gold | None:
-    """The gold file if the task names one; none of its items may be in the pool."""
-    data, labels = project.task.data, project.task.label_names
+    """The gold file if the task names one. Raises TaskError where one of its ids is in the pool.
+
+    An item of another id that is the same as one of the pool is left out: it would measure nothing.
+    """
+    data = project.task.data
     if data.gold is None:
         return None
     path = project.home / data.gold
+    # Metadata is for people, who never see gold.
     items = read_items(
-        path, id_column=data.id, text_column=data.text, max_chars=data.max_chars, duplicate_texts="drop"
+        path, data.model_copy(update={"metadata": (), "duplicate_texts": "drop"}), home=project.home
     ).items
-    known = read_labels(path, id_column=data.id, label_column=data.gold_label, allowed=labels, text_column=data.text)
+    values = read_values(path, project.kind, items, data.gold_label, home=project.home)
     shared = {item.id for item in pool} & {item.id for item in items}
-    same_text = {item.text for item in pool} & {item.text for item in items}
     if shared:
         some = ", ".join(sorted(shared)[:5])
         raise TaskError(
             [f"gold: {len(shared)} ids are in the pool too ({some}): gold must never be trained on"], where=str(path)
         )
-    items = [item for item in items if item.text not in same_text]  # a text of the pool measures nothing
-    index = {name: number for number, name in enumerate(labels)}
-    return Gold(tuple(items), tuple(index[known[item.id]] for item in items))
+    in_pool = {same(item) for item in pool}
+    items = [item for item in items if same(item) not in in_pool]
+    return Gold(tuple(items), tuple(values[item.id] for item in items))
 
 
-def read_known_labels(project: Project) -> dict[str, str] | None:
-    """What the rehearsed experts know, if the task rehearses."""
+def read_known_labels(project: Project, pool: Sequence[Item] | None = None) -> dict[str, Value] | None:
+    """What the rehearsed experts know, by item id, if the task rehearses. The pool is read unless it is given.
+
+    Raises InputError or TaskError with every problem of the file.
+    """
     desk = project.task.desk
     if desk.rehearse is None:
         return None
-    return read_labels(
-        project.home / desk.rehearse,
-        id_column=project.task.data.id,
-        label_column=desk.rehearse_label,
-        allowed=project.task.label_names,
-    )
+    items = read_pool(project) if pool is None else pool
+    return read_values(project.home / desk.rehearse, project.kind, items, desk.rehearse_label, home=project.home)

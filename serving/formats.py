@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from stillhouse.errors import InputError
 
 Row = dict[str, Any]
-Kind = Literal["jsonl", "csv", "tsv", "parquet"]
+Format = Literal["jsonl", "csv", "tsv", "parquet"]
 
-KINDS: dict[str, Kind] = {
+FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
@@ -32,15 +32,15 @@ LONGEST_CELL = 16 * 2**20  # a longer one is a quote that nobody closed: without
 HEAD_BYTES = 64 * 2**10
 
 
-def kind_of(path: Path) -> Kind:
+def format_of(path: Path) -> Format:
     """Raises InputError for a suffix that is none of them; `.gz` may stand behind all but Parquet."""
     zipped = path.suffix.lower() == ".gz"
     suffix = (Path(path.stem).suffix if zipped else path.suffix).lower()
-    kind = KINDS.get(suffix)
+    kind = FORMATS.get(suffix)
     if kind is None or (zipped and kind == "parquet"):
         raise InputError(
             f"{path}: unknown kind of file",
-            expected=f"one of {', '.join(KINDS)}, and .gz behind all but .parquet",
+            expected=f"one of {', '.join(FORMATS)}, and .gz behind all but .parquet",
             found=("".join(path.suffixes[-2:]) if zipped else path.suffix) or "no suffix",
             fix="rename the file, or convert it",
         )
@@ -74,7 +74,7 @@ def unreadable(path: Path, error: Exception) -> InputError:
     )
 
 
-def text_rows(path: Path, kind: Kind) -> Iterator[tuple[str, Row]]:
+def text_rows(path: Path, kind: Format) -> Iterator[tuple[str, Row]]:
     """The rows of JSONL, CSV and TSV. Raises InputError with the line."""
     try:
         with _binary(path) as file:
@@ -112,6 +112,8 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def _broken_parquet(path: Path, error: Exception) -> InputError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return unreadable(path, error)  # the system refused it: what stands in it is not to blame
     return InputError(
         f"{path} is not Parquet, or is broken",
         expected="a whole Parquet file",

@@ -15,7 +15,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serving.formats import DELIMITERS, ROWS_A_BATCH, Kind, Row, is_zipped, kind_of
+from serving.formats import DELIMITERS, ROWS_A_BATCH, Format, Row, format_of, is_zipped
 from stillhouse.errors import DiskFullError, InputError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -29,17 +29,20 @@ def write_rows(target: Path, rows: Iterable[Row], columns: Sequence[str]) -> int
     """Write rows by the target's suffix and return how many.
 
     They go to a hidden file beside the target, which takes its place when the last row is on the disk. A kill leaves
-    the old target or none. In Parquet a column is text, but for `probability` and `abstained`.
+    the old target or none. In Parquet a column is text, but for `probability` and `abstained`. Lists and objects are
+    JSON; where the format has none, in CSV and Parquet, they are text that spells it.
     Raises InputError for a target that cannot be written, DiskFullError where there is no room.
     """
-    kind = kind_of(target)
-    if target.is_dir():
-        raise InputError(f"{target} is a folder", expected="a file to write", found="a folder", fix="name a file in it")
+    kind = format_of(target)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with _writing(target):
+        if target.is_dir():
+            raise InputError(
+                f"{target} is a folder", expected="a file to write", found="a folder", fix="name a file in it"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("wb")
     try:
-        with _writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = part.open("wb")
         try:
             count = _write_all(file, kind, target, rows, columns)
             with _writing(target):
@@ -55,7 +58,7 @@ def write_rows(target: Path, rows: Iterable[Row], columns: Sequence[str]) -> int
     return count
 
 
-def _write_all(file: IO[bytes], kind: Kind, target: Path, rows: Iterable[Row], columns: Sequence[str]) -> int:
+def _write_all(file: IO[bytes], kind: Format, target: Path, rows: Iterable[Row], columns: Sequence[str]) -> int:
     """Only writing counts as the target's fault: an error of the rows' own source goes through as it is."""
     pending, count = iter(rows), 0
     with _writing(target):
@@ -96,7 +99,7 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _writer(file: IO[bytes], kind: Kind, zipped: bool, columns: Sequence[str]) -> tuple[Write, Callable[[], None]]:
+def _writer(file: IO[bytes], kind: Format, zipped: bool, columns: Sequence[str]) -> tuple[Write, Callable[[], None]]:
     if kind == "parquet":
         return _parquet_writer(file, columns)
     # No name and no time in the gzip header: the same rows make the same bytes.
@@ -152,8 +155,12 @@ def _cell(value: object) -> object:
     """What CSV shows: nothing for null, and true and false as JSON has them."""
     if value is None:
         return ""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def _string(value: object) -> str | None:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
     return None if value is None else str(value)

@@ -1,13 +1,18 @@
-"""A student without a model: it knows words."""
+"""Students without a model: they know words. And the tasks they are for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kinds.kind import Kind
+from kinds.registry import kind_of
 from serving.label import LabelCounts, label_file
+from stillhouse.probabilities import Floats
+from stillhouse.records import Item
+from stillhouse.task import Task
 
 ROWS = [
     {"id": "a", "text": "the bill, again"},
@@ -18,15 +23,31 @@ ROWS = [
 WANTED = [("a", "bill", 0.9, False), ("b", None, None, True), ("c", "fox", 0.8, False), ("d", "bill", 0.5, True)]
 
 
+def task_of(*labels: str, data: dict[str, Any] | None = None, **more: Any) -> Task:
+    """A task whose pool is never read."""
+    raw = {
+        "name": "t",
+        "labels": [{"name": name} for name in labels],
+        "data": {"pool": "pool.jsonl", **(data or {})},
+        "teachers": [{"name": "t", "model": "m"}],
+    }
+    return Task.model_validate(raw | more)
+
+
+def kind_for(*labels: str, data: dict[str, Any] | None = None, **more: Any) -> Kind:
+    return kind_of(task_of(*labels, data=data, **more))
+
+
 @dataclass
 class KeywordStudent:
     """Sure of `bill` and of a fox, undecided otherwise; remembers how many texts each call had."""
 
-    label_names: tuple[str, ...] = ("bill", "fox")
     sizes: list[int] = field(default_factory=list)
+    thresholds: Floats | None = None
 
-    def predict(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.sizes.append(len(texts))
+    def predict_items(self, items: Sequence[Item]) -> Floats:
+        self.sizes.append(len(items))
+        texts = [item.text for item in items]
         rows = [(0.9, 0.1) if "bill" in t else (0.2, 0.8) if "🦊" in t else (0.5, 0.5) for t in texts]
         return np.array(rows, dtype=np.float32)
 
@@ -34,24 +55,45 @@ class KeywordStudent:
 class BrokenStudent(KeywordStudent):
     """Its probabilities are not numbers."""
 
-    def predict(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.full((len(texts), 2), np.nan, dtype=np.float32)
+    def predict_items(self, items: Sequence[Item]) -> Floats:
+        return np.full((len(items), 2), np.nan, dtype=np.float32)
 
 
 class LostStudent(KeywordStudent):
     """Cannot be reached."""
 
-    def predict(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def predict_items(self, items: Sequence[Item]) -> Floats:
         raise ConnectionError("the student is gone")
 
 
+@dataclass
+class WordStudent:
+    """Sees one word at a time: gives each unit the column named in `says`, with .8; the first column otherwise."""
+
+    kind: Kind
+    says: dict[str, str]
+    thresholds: Floats | None = None
+    units: list[int] = field(default_factory=list)
+
+    def predict_items(self, items: Sequence[Item]) -> Floats:
+        words = [item.text[a:b] for item in items for a, b in self.kind.units(item)]
+        self.units.append(len(words))
+        columns = self.kind.columns
+        probs = np.full((len(words), len(columns)), 0.2 / (len(columns) - 1), dtype=np.float32)
+        for row, word in enumerate(words):
+            probs[row, columns.index(self.says.get(word, columns[0]))] = 0.8
+        return probs
+
+
 def label(source: Path, target: Path, student: KeywordStudent | None = None, chunk_rows: int = 2) -> LabelCounts:
+    kind = kind_for("bill", "fox")
     return label_file(
         student or KeywordStudent(),
         source,
         target,
-        text_column="text",
-        id_column="id",
+        kind=kind,
+        data=kind.task.data,
+        home=source.parent,
         model_id="m1",
         threshold=0.6,
         chunk_rows=chunk_rows,

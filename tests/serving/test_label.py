@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from serving.tables import read_rows, write_rows
 from stillhouse.errors import DiskFullError, InputError, ModelError, TaskError
+from stillhouse.probabilities import Floats
+from stillhouse.records import Item
 from tests.serving.keywords import ROWS, WANTED, BrokenStudent, KeywordStudent, LostStudent, label
 
 SUFFIXES = ("jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz")
@@ -22,11 +25,11 @@ from pathlib import Path
 from tests.serving.keywords import KeywordStudent, label
 
 class Slow(KeywordStudent):
-    def predict(self, texts):
+    def predict_items(self, items):
         if len(self.sizes) == 3:
             print("half", flush=True)
             time.sleep(60)
-        return super().predict(texts)
+        return super().predict_items(items)
 
 label(Path(sys.argv[1]), Path(sys.argv[2]), Slow(), chunk_rows=4096)
 """
@@ -69,6 +72,12 @@ def test_without_ids_rows_are_numbered(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.jsonl", ROWS, ("text",))
     label(tmp_path / "in.jsonl", tmp_path / "out.jsonl", chunk_rows=3)
     assert [r["id"] for r in read(tmp_path / "out.jsonl")] == ["0", "1", "2", "3"]
+
+
+def test_a_row_that_cannot_be_read_is_counted_and_named(tmp_path: Path) -> None:
+    """Not only that it abstains: how many there are, and what is wrong with the first."""
+    counts = label(source_of(tmp_path), tmp_path / "out.jsonl")
+    assert (counts.unreadable, counts.problem) == (1, "line 2: the text is empty")
 
 
 def test_half_a_character_abstains(tmp_path: Path) -> None:
@@ -125,6 +134,37 @@ def test_the_source_is_never_overwritten(tmp_path: Path, link: bool) -> None:
         target.hardlink_to(source)
     with pytest.raises(InputError, match="source itself"):
         label(source, target)
+
+
+def test_an_unknown_target_is_refused_before_the_source_is_read(tmp_path: Path) -> None:
+    """The source does not even exist."""
+    with pytest.raises(InputError, match=r"out\.xlsx: unknown kind of file"):
+        label(tmp_path / "nowhere.jsonl", tmp_path / "out.xlsx")
+
+
+def test_an_error_in_the_middle_leaves_the_old_target(tmp_path: Path) -> None:
+    """The third chunk is broken: what stood there before stands there still, and nothing beside it."""
+
+    class Tired(KeywordStudent):
+        def predict_items(self, items: Sequence[Item]) -> Floats:
+            if len(self.sizes) == 2:
+                raise ConnectionError("tired")
+            return super().predict_items(items)
+
+    target = tmp_path / "out.jsonl"
+    target.write_text("old\n")
+    source = source_of(tmp_path, rows=({"id": str(n), "text": "bill"} for n in range(9)))
+    with pytest.raises(ConnectionError):
+        label(source, target, Tired())
+    assert target.read_text() == "old\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    """The target's parent is a file: an error of the target, with nothing foreign in it."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"out\.jsonl cannot be written"):
+        label(source_of(tmp_path), tmp_path / "file" / "out.jsonl")
 
 
 def test_a_missing_column_is_guessed(tmp_path: Path) -> None:

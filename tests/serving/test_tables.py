@@ -1,19 +1,18 @@
-"""What is read, and what each bad table is told."""
+"""Which rows and columns a table has, and what each bad table is told."""
 
 import gzip
 import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from serving.tables import ReadItems, columns_of, read_items, read_labels, read_rows, write_rows
-from stillhouse.errors import InputError, TaskError
-
-
-def items_of(path: Path, duplicate_texts: Literal["error", "drop"] = "error", **more: Any) -> ReadItems:
-    columns: dict[str, Any] = {"id_column": "id", "text_column": "text", "max_chars": 50} | more
-    return read_items(path, duplicate_texts=duplicate_texts, **columns)
+from serving.tables import columns_of, read_rows, write_rows
+from stillhouse.errors import InputError
 
 
 def jsonl(folder: Path, *rows: dict[str, Any], name: str = "a.jsonl") -> Path:
@@ -93,77 +92,35 @@ def test_a_row_is_placed_where_it_begins(tmp_path: Path) -> None:
     assert [place for place, _ in read_rows(tmp_path / "a.csv")] == ["line 2", "line 4"]
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    """With both lines, both ids and the remedy."""
-    path = jsonl(
-        tmp_path,
-        {"id": "a", "text": "one"},
-        {"id": "a", "text": "two"},
-        {"id": "b", "text": " "},
-        {"id": "c", "text": "one"},
-        {"id": "d", "text": 5},
-        {"id": "e", "text": "x" * 51},
-        {"text": "no id"},
-    )
-    with pytest.raises(TaskError) as caught:
-        items_of(path)
-    assert caught.value.problems == (
-        "line 2: the id 'a' stands in line 1 too; ids must differ",
-        "line 3: the text is empty",
-        "line 4: 'c' has the text of 'a' (line 1) again; remove one, or set data.duplicate_texts = \"drop\"",
-        "line 5: the text is int and not a string",
-        "line 6: the text has 51 characters; data.max_chars is 50",
-        "line 7: no id",
-    )
+def test_a_column_that_first_appears_late_is_found_where_it_is_wanted(tmp_path: Path) -> None:
+    """After a hundred rows without it; nobody is made to read on for a column that nobody wants."""
+    path = jsonl(tmp_path, *({"text": "x"} for _ in range(300)), {"text": "x", "id": 1}, {"late": 2})
+    assert columns_of(path) == ["text"]
+    assert columns_of(path, ["id"]) == ["text", "id"]
 
 
-def test_problems_are_capped(tmp_path: Path) -> None:
-    """Twenty, and how many more."""
-    with pytest.raises(TaskError) as caught:
-        items_of(jsonl(tmp_path, *({"id": n, "text": ""} for n in range(45))))
-    assert caught.value.problems[-1] == "and 25 more"
-    assert len(caught.value.problems) == 21
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Root may read everything: for the time being this process is nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
-def test_repeated_texts_are_dropped_on_demand(tmp_path: Path) -> None:
-    """The first stays; how many went is told, and how long the longest is."""
-    path = jsonl(tmp_path, {"id": 1, "text": "one"}, {"id": 2, "text": "one"}, {"id": 3, "text": "three"})
-    read = items_of(path, "drop")
-    assert ([item.id for item in read.items], read.dropped, read.longest) == (["1", "3"], 1, 5)
-
-
-def test_ids_are_made_only_for_the_default_column(tmp_path: Path) -> None:
-    """The same text has the same id in every file; a column that was named must be there."""
-    first = items_of(jsonl(tmp_path, {"text": "one"}, {"text": "two"}))
-    second = items_of(jsonl(tmp_path, {"text": "two"}, name="b.jsonl"))
-    assert first.items[1].id == second.items[0].id
-    with pytest.raises(TaskError, match="no column 'key'; found: text"):
-        items_of(tmp_path / "a.jsonl", id_column="key")
-
-
-def test_a_wrong_delimiter_is_guessed(tmp_path: Path) -> None:
-    """A CSV of a country whose comma is decimal."""
-    (tmp_path / "a.csv").write_text("id;text\n1;x\n")
-    with pytest.raises(TaskError, match="separated by ';'"):
-        items_of(tmp_path / "a.csv")
-
-
-def test_labels_outside_the_task_are_guessed(tmp_path: Path) -> None:
-    """As are repeated ids and rows without a label."""
-    rows = [("a", "yes"), ("b", "YES"), ("c", "maybe"), ("a", "no"), ("d", None)]
-    path = jsonl(tmp_path, *({"id": i, "label": la} for i, la in rows))
-    with pytest.raises(TaskError) as caught:
-        read_labels(path, id_column="id", label_column="label", allowed=("yes", "no"))
-    assert caught.value.problems == (
-        "line 2: 'YES' is not a label of the task (did you mean 'yes'?)",
-        "line 3: 'maybe' is not a label of the task (it has yes, no)",
-        "line 4: the id 'a' stands in line 1 too",
-        "line 5: no label",
-    )
-
-
-def test_labels_follow_made_ids(tmp_path: Path) -> None:
-    """A gold file without ids has the ids that its items have."""
-    path = jsonl(tmp_path, {"text": "one", "label": "yes"}, {"text": "one", "label": "yes"})
-    known = read_labels(path, id_column="id", label_column="label", allowed=("yes",), text_column="text")
-    assert known == {items_of(path, "drop").items[0].id: "yes"}
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz", "a.parquet"])
+def test_a_file_without_permission_is_not_called_broken(name: str) -> None:
+    """The fix is its permissions, not to write it again."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / name
+        path.write_bytes(b"x")
+        path.chmod(0)
+        with as_somebody_else(), pytest.raises(InputError, match="cannot be read") as caught:
+            columns_of(path)
+    assert "Permission denied" in caught.value.found
+    assert "permissions" in caught.value.fix
