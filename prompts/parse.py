@@ -9,25 +9,16 @@ Conventions:
 - Two labels, two different objects, a key written twice: unreadable.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prompts.labels import Resolved, Spellings, loosened, mentioned, resolve
+from prompts.reply import CHARS_READ, DECODER, NOTHING, OBJECTS_TRIED, REFUSAL, confidence_of, without_thinking
 from stillhouse.records import Origin, Value, VoteStatus
 
-CHARS_READ = 20_000
-OBJECTS_TRIED = 64
-_THINKING = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
-_REFUSAL = re.compile(
-    r"^\W{0,4}(?:i['’]?m sorry|i am sorry|sorry,|i can(?:no|['’])t |i can not |i['’]?m unable|i am unable|i won['’]t )",
-    re.IGNORECASE,
-)
-_NUMBER = re.compile(r"\s*(\d{1,3}(?:\.\d{1,12})?|\.\d{1,12})\s*(%?)\s*")
 _CODE = re.compile(r"[\W_]{0,8}([A-Z]{1,2})(?:[\W_]{0,8}|\s{0,3}[=:.)\-–]\s{0,3}(.{1,400}?)[\W_]{0,8})", re.DOTALL)
-_NOTHING = frozenset({"", "none", "null", "n/a", "na"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +43,14 @@ def abstain(count: int, status: VoteStatus, origin: Origin) -> Reading:
     return Reading((0.0,) * count, 1.0, origin, status)
 
 
+def unread(reply: str, count: int = 0) -> Reading:
+    """A reply nothing could be read from: a refusal, if it begins like one. `count` is 0 for kinds without probs."""
+    return abstain(count, "refused" if REFUSAL.match(reply) else "unreadable", "verbalised" if count else "sample")
+
+
 def parse_verbalised(text: str, labels: Spellings) -> Reading:
     """A reply that was asked for {"label", "confidence", "second"}; also reads a bare label."""
-    text, changed = _without_thinking(text)
+    text, changed = without_thinking(text)
     found = _label_objects(text)
     if found is None or len(found.objects) > 1:
         return abstain(len(labels.names), "unreadable", "verbalised")
@@ -67,7 +63,7 @@ def parse_verbalised(text: str, labels: Spellings) -> Reading:
 def parse_label(text: str, labels: Spellings) -> Reading:
     """A reply that is a label in plain words, perhaps with prose after it: one sample."""
     count = len(labels.names)
-    text, changed = _without_thinking(text)
+    text, changed = without_thinking(text)
     whole = resolve(text.strip(), labels)
     if whole is not None:
         return _one_sample(whole.index, count, clean=whole.exactly and not changed)
@@ -76,12 +72,12 @@ def parse_label(text: str, labels: Spellings) -> Reading:
         index = labels.loose.get(loosened(lead.group("label")))
         if index is not None and mentioned(text, labels) == {index}:
             return _one_sample(index, count, clean=False)
-    return abstain(count, "refused" if _REFUSAL.match(text) else "unreadable", "sample")
+    return abstain(count, "refused" if REFUSAL.match(text) else "unreadable", "sample")
 
 
 def parse_code(text: str, codes: Sequence[str], labels: Spellings) -> Reading:
     """A reply that is a label's code, without logprobs: one sample."""
-    text, changed = _without_thinking(text)
+    text, changed = without_thinking(text)
     found = _CODE.fullmatch(text)
     if found is not None and found.group(1) in codes:
         index = codes.index(found.group(1))
@@ -120,22 +116,6 @@ def parse_logprobs(
     return Reading(tuple(probs), max(0.0, 1.0 - math.fsum(probs)), "logprob", "ok")
 
 
-def combine_samples(readings: Sequence[Reading]) -> Reading:
-    """The mean of n verbalised samples: a label's share, weighted by the confidence it was given each time.
-
-    A sample that cannot be read leaves its share in the residual; if none can be read, the first says why.
-    """
-    if len(readings) == 1:
-        return readings[0]
-    usable = [reading for reading in readings if reading.usable]
-    if not usable:
-        return replace(readings[0], origin="sample")
-    n = len(readings)
-    probs = tuple(math.fsum(column) / n for column in zip(*(reading.probs for reading in usable), strict=True))
-    clean = len(usable) == n and all(reading.status == "ok" for reading in usable)
-    return Reading(probs, max(0.0, 1.0 - math.fsum(probs)), "sample", "ok" if clean else "repaired")
-
-
 @dataclass(frozen=True, slots=True)
 class _Objects:
     objects: list[dict[str, object]]
@@ -150,7 +130,7 @@ def _label_objects(text: str) -> _Objects | None:
     while (at := stripped.find("{", at)) >= 0 and tried < OBJECTS_TRIED:
         tried += 1
         try:
-            value, end = _DECODER.raw_decode(stripped, at)
+            value, end = DECODER.raw_decode(stripped, at)
             new = value not in objects
         except (ValueError, RecursionError):
             if stripped[at + 1 :].lstrip()[:1] == '"':
@@ -162,19 +142,6 @@ def _label_objects(text: str) -> _Objects | None:
             objects.append(value)
         at = end
     return _Objects(objects, whole)
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len({key.casefold() for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
 
 
 def _read_object(found: Mapping[str, object], labels: Spellings, *, clean: bool) -> Reading:
@@ -189,7 +156,7 @@ def _read_object(found: Mapping[str, object], labels: Spellings, *, clean: bool)
         return abstain(count, "unreadable", "verbalised")
     if folded.get("confidence") is None:
         return _one_sample(label.index, count, clean=False)
-    confidence = _confidence(folded["confidence"])
+    confidence = confidence_of(folded["confidence"])
     if confidence is None:
         return abstain(count, "unreadable", "verbalised")
     second, second_clean = _second(folded.get("second"), label, labels)
@@ -203,28 +170,12 @@ def _read_object(found: Mapping[str, object], labels: Spellings, *, clean: bool)
 
 def _second(value: object, label: Resolved, labels: Spellings) -> tuple[int | None, bool]:
     """The runner-up, and whether it was written as asked. One that means nothing leaves its mass in the residual."""
-    if value is None or (isinstance(value, str) and value.casefold().strip() in _NOTHING and value not in labels.exact):
+    if value is None or (isinstance(value, str) and value.casefold().strip() in NOTHING and value not in labels.exact):
         return None, True
     second = resolve(value, labels)
     if second is None or second.index == label.index:
         return None, False
     return second.index, second.exactly
-
-
-def _confidence(value: object) -> float | None:
-    percent = False
-    if isinstance(value, str):
-        found = _NUMBER.fullmatch(value)
-        if found is None:
-            return None
-        value, percent = float(found.group(1)), bool(found.group(2))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if percent and 0 <= value <= 100:
-        return float(value) / 100
-    if 0 <= value <= 1:
-        return float(value)
-    return float(value) / 100 if 10 < value <= 100 else None
 
 
 def _one_sample(index: int, count: int, *, clean: bool) -> Reading:
@@ -234,12 +185,3 @@ def _one_sample(index: int, count: int, *, clean: bool) -> Reading:
 
 def _unread(codes: Sequence[str]) -> Reading:
     return abstain(len(codes), "unreadable", "sample")
-
-
-def _without_thinking(text: str) -> tuple[str, bool]:
-    """Reasoning models may think aloud before they answer; an unclosed thought has no answer after it."""
-    text = text[:CHARS_READ]
-    answer = _THINKING.sub("", text, count=1)
-    if answer.lstrip().startswith("<think>"):
-        return "", True
-    return answer, answer != text

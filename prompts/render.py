@@ -1,34 +1,42 @@
 """From a task and an item to the messages a teacher is sent: what is common first, the item last."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import jinja2
 
-from prompts.delimit import enclose, sendable
+from prompts.delimit import Part, enclose, question_key, sendable
 from prompts.labels import Spellings, label_codes, spellings
 from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
 
 Style = Literal["codes", "verbalised"]
 TEMPLATES = Path(__file__).parent / "templates"
+GIVEN_TOKENS = frozenset({"tokens", "roles"})  # templates that show the tokens of the item
 CODE_TOKENS = 4  # a code, and room for the blank or quote some models put before it
 REPLY_CHARS_SHOWN = 1000  # of an unreadable reply, when asking for a repair
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`image` is the address of a picture that goes with the words."""
+
     role: Literal["system", "user", "assistant"]
     content: str
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is the same for every item of a task, teacher and style; `codes` follow the order of the task's labels."""
+    """What is the same for every item of a task, teacher and style; `codes` follow the order of the task's labels.
+
+    `template` is the stem of the templates of the item's question and of a repair. The reply to an item takes up to
+    `reply_tokens`, and `echo` times the tokens of its text.
+    """
 
     style: Style
     system: str
@@ -37,6 +45,10 @@ class Frame:
     labels: Spellings
     reply_tokens: int
     schema: Mapping[str, object] | None
+    template: str = ""
+    echo: float = 0.0
+    pair_heading: str = ""
+    words: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,11 @@ class Prompt:
 
     def text(self) -> str:
         """For people: every message under its role."""
-        return "\n".join(f"--- {message.role} ---\n{message.content}" for message in self.messages) + "\n"
+        shown = (
+            f"[image {message.image}]\n{message.content}" if message.image else message.content
+            for message in self.messages
+        )
+        return "\n".join(f"--- {m.role} ---\n{text}" for m, text in zip(self.messages, shown, strict=True)) + "\n"
 
 
 def render(task: Task, teacher: Teacher, item: Item, style: Style) -> Prompt:
@@ -58,35 +74,69 @@ def render(task: Task, teacher: Teacher, item: Item, style: Style) -> Prompt:
 
 
 def frame(task: Task, teacher: Teacher, style: Style) -> Frame:
+    """The frame of a task with one label a text."""
     codes_as_shown = label_codes(len(task.labels)) if style == "codes" else ("",) * len(task.labels)
-    order = list(range(len(task.labels)))
-    if teacher.label_order == "reversed":
-        order.reverse()
-    shown = [
-        {"name": task.labels[index].name, "description": task.labels[index].description, "code": code}
-        for code, index in zip(codes_as_shown, order, strict=True)
-    ]
-    system = sendable(
-        _template(f"system_{style}.jinja").render(guidelines=task.guidelines, question=task.question, labels=shown)
-    )
-    codes = tuple(code for _, code in sorted(zip(order, codes_as_shown, strict=True)))
+    order = _order(task, teacher)
+    shown = _labels_shown(task, order, codes_as_shown)
     longest = max(len(name.encode("utf-8", "replace")) for name in task.label_names)
-    return Frame(
-        style=style,
-        system=system,
-        prompt_id=_prompt_id(style, system),
-        codes=codes,
-        labels=spellings(task.labels),
+    return _framed(
+        task,
+        style,
+        template="",
+        words={"labels": shown},
+        codes=tuple(code for _, code in sorted(zip(order, codes_as_shown, strict=True))),
         # {"label": ..., "confidence": 0.85, "second": ...} is 20 to 30 tokens around two names of some 2 bytes a token.
         reply_tokens=CODE_TOKENS if style == "codes" else 48 + longest,
-        schema=None if style == "codes" else _schema([str(label["name"]) for label in shown]),
+        schema=None if style == "codes" else _schema([label["name"] for label in shown]),
+    )
+
+
+def frame_of(
+    task: Task,
+    teacher: Teacher,
+    *,
+    template: str,
+    schema: Mapping[str, object] | None = None,
+    reply_tokens: int,
+    echo: float = 0.0,
+    **words: object,
+) -> Frame:
+    """The frame of a task whose reply is more than a label: system text, last line and repair are the templates
+    system_, item_ and repair_`template`; they see the task's labels, its fields, and `words`.
+    """
+    order = _order(task, teacher)
+    fields = task.fields[::-1] if teacher.label_order == "reversed" else task.fields
+    shown = _labels_shown(task, order, ("",) * len(order))
+    return _framed(
+        task,
+        "verbalised",
+        template=template,
+        words={"labels": shown, "fields": fields, **words},
+        reply_tokens=reply_tokens,
+        schema=schema,
+        echo=echo,
     )
 
 
 def fill(common: Frame, item: Item) -> Prompt:
-    """The prompt of one item."""
-    user = _template("item.jinja").render(enclosed=enclose(item.text), style=common.style).rstrip("\n")
-    return Prompt((Message("system", common.system), Message("user", user)), common.prompt_id, common.style)
+    """The prompt of one item; only the kinds with given tokens show them, and the token a question is about."""
+    parts = _parts(common, item)
+    shown = {
+        part: enclose(text, *(other for name, other in parts.items() if name != part), part=part)
+        for part, text in parts.items()
+    }
+    user = (
+        _template(_named("item", common.template))
+        .render(
+            **{"pair": "", "tokens": "", "predicate": "", **shown},
+            pair_heading=common.pair_heading,
+            style=common.style,
+            **common.words,
+        )
+        .rstrip("\n")
+    )
+    messages = (Message("system", common.system), Message("user", user, item.image))
+    return Prompt(messages, common.prompt_id, common.style)
 
 
 def repair(common: Frame, prompt: Prompt, reply: str) -> Prompt:
@@ -96,10 +146,94 @@ def repair(common: Frame, prompt: Prompt, reply: str) -> Prompt:
     """
     if not reply.strip():
         return prompt
-    ask = _template("repair.jinja").render(style=common.style, codes=sorted(common.codes), names=common.labels.names)
-    ask = ask.rstrip("\n")
+    ask = _repair(common)
     shown = sendable(reply[:REPLY_CHARS_SHOWN])
     return Prompt((*prompt.messages, Message("assistant", shown), Message("user", ask)), prompt.prompt_id, prompt.style)
+
+
+def question_of(item: Item, task: Task) -> str:
+    """What tells the item's question from others of its task in a prompt: see `prompts.delimit.asked_about`."""
+    pair = sendable(item.pair) or None
+    predicate = _predicate(item) if task.kind == "roles" else ""
+    return question_key(sendable(item.text), pair, sendable(predicate) or None)
+
+
+def _parts(common: Frame, item: Item) -> dict[Part, str]:
+    parts: dict[Part, str] = {"text": item.text}
+    if item.pair:
+        parts["pair"] = item.pair
+    if common.template == "roles" and (predicate := _predicate(item)):
+        parts["predicate"] = predicate
+    if common.template in GIVEN_TOKENS and item.tokens is not None:
+        words = (" ".join(item.text[start:end].split()) for start, end in item.tokens)
+        parts["tokens"] = "\n".join(f"{number}:{word}" for number, word in enumerate(words, 1))
+    return parts
+
+
+def _predicate(item: Item) -> str:
+    """number:word of the token a question is about, or the word alone where no token is there."""
+    if item.focus is None:
+        return ""
+    start, end = item.focus
+    word = " ".join(item.text[start:end].split())
+    number = next((n for n, token in enumerate(item.tokens or (), 1) if token == item.focus), None)
+    return word if number is None else f"{number}:{word}"
+
+
+def _framed(
+    task: Task,
+    style: Style,
+    *,
+    template: str,
+    words: Mapping[str, object],
+    reply_tokens: int,
+    schema: Mapping[str, object] | None,
+    codes: tuple[str, ...] | None = None,
+    echo: float = 0.0,
+) -> Frame:
+    heading = (task.data.pair or "").replace("_", " ").strip()
+    parts = ["the text", *([f"the {heading}"] if heading else [])]
+    parts += ["the predicate"] if template == "roles" else []
+    parts += ["the tokens"] if template in GIVEN_TOKENS else []
+    common = Frame(
+        style=style,
+        system=sendable(
+            _template(_named("system", template or style)).render(
+                guidelines=task.guidelines, question=task.question, parts=parts, **words
+            )
+        ).rstrip("\n"),
+        prompt_id="",
+        codes=("",) * len(task.labels) if codes is None else codes,
+        labels=spellings(task.labels),
+        reply_tokens=reply_tokens,
+        schema=schema,
+        template=template,
+        echo=echo,
+        pair_heading=heading[:1].upper() + heading[1:],
+        words=words,
+    )
+    return replace(common, prompt_id=_prompt_id(common))
+
+
+def _order(task: Task, teacher: Teacher) -> list[int]:
+    order = list(range(len(task.labels)))
+    return order[::-1] if teacher.label_order == "reversed" else order
+
+
+def _labels_shown(task: Task, order: Sequence[int], codes: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {"name": task.labels[index].name, "description": task.labels[index].description, "code": code}
+        for code, index in zip(codes, order, strict=True)
+    ]
+
+
+def _repair(common: Frame) -> str:
+    words = {"codes": sorted(common.codes), "names": common.labels.names, **common.words}
+    return _template(_named("repair", common.template)).render(style=common.style, **words).rstrip("\n")
+
+
+def _named(what: str, stem: str) -> str:
+    return f"{what}_{stem}.jinja" if stem else f"{what}.jinja"
 
 
 def _schema(names: list[str]) -> dict[str, object]:
@@ -115,9 +249,10 @@ def _schema(names: list[str]) -> dict[str, object]:
     }
 
 
-def _prompt_id(style: Style, system: str) -> str:
+def _prompt_id(common: Frame) -> str:
     """Changes with the templates, the task's words, the labels and their order; not with the item."""
-    parts = [system, *((TEMPLATES / name).read_text("utf-8") for name in (f"system_{style}.jinja", "item.jinja"))]
+    every_part = Item("", "text", pair="pair", tokens=((0, 4),), focus=(0, 4))
+    parts = [common.style, common.system, fill(common, every_part).messages[1].content, _repair(common)]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prompts.labels import label_codes, spellings
-from prompts.parse import Reading, combine_samples, parse_code, parse_label, parse_logprobs, parse_verbalised
+from prompts.combine import combine_samples
+from prompts.parse import Reading, parse_code, parse_label, parse_logprobs, parse_verbalised
 from tests.prompts.words import TASK, TRAPS
 
 LABELS = [spellings(TASK.labels), spellings(TRAPS.labels)]
