@@ -24,7 +24,8 @@ from trainer.student import FittedStudent
 __all__ = ["is_complete", "load_student", "model_card", "model_id_of", "save_student"]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # 1 knew one label a text only
 
 
 def save_student(student: FittedStudent, folder: Path, *, task_json: str, metrics: Mapping[str, Any], card: str) -> str:
@@ -79,12 +80,16 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
     adapter = _read_adapter(folder / "adapter") if config["recipe"] == "lora" else None
     encoder = base.encoder if adapter is None else with_adapter(base.encoder, adapter)
     student = FittedStudent(
-        label_names=tuple(config["label_names"]),
+        columns=tuple(config.get("columns") or config["label_names"]),
         base=replace(base, encoder=encoder, tokenizer=tokenizer),
         head=LinearHead(arrays["weight"], arrays["bias"]),
         temperature=float(config["temperature"]),
         settings=settings,
         adapter=adapter,
+        width=int(config.get("width", 0)),
+        thresholds=None if config.get("thresholds") is None else tuple(config["thresholds"]),
+        per_text=bool(config.get("per_text", True)),
+        with_focus=bool(config.get("with_focus", False)),
         facts=config["facts"],
     )
     if student.model_id != manifest["model_id"]:
@@ -118,7 +123,11 @@ def _write(student: FittedStudent, part: Path, task_json: str, metrics: Mapping[
         "base_sha256": student.base.sha256,
         "recipe": student.recipe,
         "temperature": student.temperature,
-        "label_names": student.label_names,
+        "columns": student.columns,
+        "width": student.width,
+        "thresholds": student.thresholds,
+        "per_text": student.per_text,
+        "with_focus": student.with_focus,
         "max_tokens": student.settings.max_tokens,
         "settings": student.settings.model_dump(mode="json"),
         "facts": dict(student.facts),
@@ -152,12 +161,12 @@ def _verified(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = dict(manifest["files"])
-        known = manifest["format"] == FORMAT
+        known = manifest["format"] in READABLE
     except (OSError, ValueError, KeyError, TypeError) as error:
         found = "no such folder" if not folder.is_dir() else f"no manifest that can be read ({type(error).__name__})"
         raise _damaged(folder, f"a finished student: {MANIFEST} is written last", found) from error
     if not known:
-        raise _damaged(folder, f"format {FORMAT}", f"format {manifest['format']}")
+        raise _damaged(folder, f"format {' or '.join(map(str, READABLE))}", f"format {manifest['format']}")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     if there != set(files):
         raise _damaged(folder, ", ".join(sorted(files)), ", ".join(sorted(there)) or "nothing")

@@ -14,12 +14,17 @@ LIMITS = (0.1, 20.0)  # a temperature outside says that something else is wrong
 
 
 def fit_temperature(
-    logits: Floats, targets: Floats | Ints, weights: Floats | None = None, *, min_answers: int = MIN_ANSWERS
+    logits: Floats,
+    targets: Floats | Ints,
+    weights: Floats | None = None,
+    *,
+    width: int | None = None,
+    min_answers: int = MIN_ANSWERS,
 ) -> float:
     """The temperature that makes held-out answers likeliest (Guo et al. 2017), between 0.1 and 20.
 
     `logits` (n, k) must come from a model that was not taught by these answers; `targets` are labels as integers (n,)
-    or distributions (n, k). With fewer than `min_answers` rows the answer is 1: nothing is changed. The likelihood is
+    or distributions (n, k), one in each block of `width` columns. With fewer than `min_answers` rows the answer is 1: nothing is changed. The likelihood is
     concave in 1/temperature, so the bounded search finds the only optimum.
     """
     if len(logits) < min_answers:
@@ -28,7 +33,7 @@ def fit_temperature(
     w = np.ones(len(logits)) if weights is None else np.asarray(weights, dtype=np.float64)
 
     def loss(log_temperature: float) -> float:
-        return float((w * cross_entropy(logits, wanted, math.exp(log_temperature))).sum() / w.sum())
+        return float((w * cross_entropy(logits, wanted, math.exp(log_temperature), width)).sum() / w.sum())
 
     bounds = (math.log(LIMITS[0]), math.log(LIMITS[1]))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})

@@ -5,10 +5,6 @@ from typing import Any
 
 from trainer.student import FittedStudent
 
-INTENDED = (
-    "To answer this one question on texts like the ones it was taught by: {question} "
-    "Its probabilities say how sure it is: hand what it is unsure of to a larger model or to people."
-)
 INHERITED = (
     "- It has the base's languages and biases, and repeats mistakes that its teacher makes systematically "
     "wherever people did not correct them."
@@ -32,7 +28,7 @@ def model_card(
     """
     parts = [
         f"# {name}\n\n{question}\n\nModel id `{student.model_id}`, made by Stillhouse.",
-        "## Labels\n\n" + "\n".join(f"- {label}" for label in student.label_names),
+        "## What it says\n\n" + _says(student),
         "## What it was taught by\n\n" + _sources(taught_by, rehearsed_answers, recorded_teacher),
         "## How it was made\n\n" + _making(student),
         "## How good it is\n\n" + _figures(metrics),
@@ -40,6 +36,17 @@ def model_card(
         "## Limits\n\n" + _limits(student),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _says(student: FittedStudent) -> str:
+    unit = "text" if student.per_text else "unit (a token, or a word) of a text"
+    blocks = len(student.columns) // student.width
+    each = "one distribution over" if blocks == 1 else f"{blocks} distributions, each over {student.width} of"
+    asked = ", given the words in focus" if student.with_focus else ""
+    lines = [f"For each {unit}{asked}: {each} these columns.", "", *(f"- {column}" for column in student.columns)]
+    if student.thresholds is not None:
+        lines += ["", f"Thresholds, in order: {', '.join(f'{value:.3g}' for value in student.thresholds)}."]
+    return "\n".join(lines)
 
 
 def _sources(taught_by: Mapping[str, int], rehearsed: int, recorded: str | None) -> str:
@@ -64,7 +71,7 @@ def _making(student: FittedStudent) -> str:
             f"{settings.learning_rate:g}, from a logistic regression on frozen features"
         )
     else:
-        recipe = "logistic regression on the base's frozen, mean-pooled features"
+        recipe = "logistic regression on the base's frozen, mean-pooled states"
     lines = [
         f"- Base: `{student.base.name}`, sha256 `{student.base.sha256}`",
         f"- Recipe: {recipe}",
@@ -103,11 +110,14 @@ def _figure(value: Any) -> str:
 
 def _limits(student: FittedStudent) -> str:
     longest = min(student.settings.max_tokens, student.base.longest_tokens)
-    truncated = int(student.facts.get("truncated", 0))
+    windowed = int(student.facts.get("windowed", 0))
     return "\n".join(
         [
-            f"- It reads the first {longest} tokens of a text ({truncated} texts of its training were longer).",
-            "- It gives one of its labels to every text, also to one that fits none of them.",
+            (
+                f"- A text of more than {longest} tokens is read in overlapping windows: what is further apart, it does not "
+                f"see together ({windowed} texts of its training were that long)."
+            ),
+            "- It decides on every text, also on one that its columns do not fit.",
             INHERITED,
         ]
     )

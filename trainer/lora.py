@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from stillhouse.errors import ModelError
 from stillhouse.task import Student
 from trainer.base import Base
-from trainer.features import Tokenised, bf16_pays, device, in_threads, length_batches, pad, pool
+from trainer.features import bf16_pays, collate, device, in_threads, layers_of, length_batches, unit_vectors
 from trainer.linear import Floats, LinearHead
 from trainer.pace import Progress, pacer
+from trainer.windows import Windows
 
 HEAD_RATE_FACTOR = 10.0  # the head's learning rate over the adapter's
 WEIGHT_DECAY = 0.01
@@ -45,24 +46,23 @@ class Adapter:
     tensors: dict[str, NDArray[np.float32]]
 
 
-def target_linears(encoder: Any, top_layers: int | None = None) -> list[str]:
+def target_linears(encoder: Any, depth: int | None = None) -> list[str]:
     """Names of the linear layers that get an adapter: all of the encoder but the pooler, which is not used.
 
-    `top_layers` keeps only those of the last so many layers.
+    `depth` keeps only those of the first so many layers: where a deeper one is not read, it would learn nothing.
     """
     names = [
         name
         for name, module in encoder.named_modules()
         if isinstance(module, torch.nn.Linear) and not re.search(r"(^|\.)pooler(\.|$)", name)
     ]
-    if top_layers is None:
+    if depth is None:
         return names
     numbers = {name: int(found.group(1)) for name in names if (found := re.search(r"\.(\d+)\.", name))}
-    first = max(numbers.values(), default=0) + 1 - top_layers
-    return [name for name in names if numbers.get(name, -1) >= first]
+    return [name for name in names if numbers.get(name, -1) < depth]
 
 
-def adapt(base: Base, settings: Student, seed: int, top_layers: int | None = None) -> Any:
+def adapt(base: Base, settings: Student, seed: int, depth: int | None = None) -> Any:
     """A copy of the base's encoder with a fresh LoRA adapter (Hu et al. 2021), which does not change it yet."""
     import peft
 
@@ -70,7 +70,7 @@ def adapt(base: Base, settings: Student, seed: int, top_layers: int | None = Non
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=target_linears(base.encoder, top_layers),
+        target_modules=target_linears(base.encoder, depth),
         bias="none",
     )
     with torch.random.fork_rng():
@@ -80,24 +80,27 @@ def adapt(base: Base, settings: Student, seed: int, top_layers: int | None = Non
 
 def train_lora(
     base: Base,
-    tokens: Tokenised,
+    windows: Windows,
     targets: Floats,
     weights: Floats,
     head: LinearHead,
     settings: Student,
     seed: int,
     *,
-    top_layers: int | None = None,
+    width: int,
     progress: Progress | None = None,
 ) -> Adapted:
-    """Train adapter and head by weighted cross-entropy against `targets` (n, k), from `head` on.
+    """Train adapter and head by weighted cross-entropy against `targets` (U, k), from `head` on.
 
-    AdamW, linear warm-up and decay, `settings.tokens_per_batch` tokens a step. A step is made of micro-batches that
-    are a property of the data and the seed; threads only share them out and their gradients are added in order, so
-    that one thread or four give the same student (with lora_dropout > 0 one thread is used). Raises ModelError where
-    the loss is not finite at the end.
+    Each block of `width` columns is one distribution. AdamW, linear warm-up and decay, `settings.tokens_per_batch`
+    tokens a step; a step's gradient is the mean over its units that weigh anything (`weights` (U,)), and a text without
+    such a unit is not read. A step is made of micro-batches of whole texts that are a property of the data and the
+    seed; threads only share them out and their gradients are added in order, so that one thread or four give the same
+    student (with lora_dropout > 0 one thread is used). A GPU takes a step as one micro-batch, and is not waited for
+    before an epoch ends. Raises ModelError where the loss is not finite at the end.
     """
-    model = adapt(base, settings, seed, top_layers)
+    texts = _with_weight(windows, weights)
+    model = adapt(base, settings, seed, None if windows.per_text else max(layers_of(base.encoder)))
     model.eval()  # the base's own dropout stays off: two epochs over a small pool do not overfit for lack of it
     _attention_for_training(model)
     threads = settings.threads
@@ -116,36 +119,41 @@ def train_lora(
         ]
     )
     wanted = torch.as_tensor(np.asarray(targets), dtype=torch.float32).to(device())
-    importance = torch.as_tensor(np.asarray(weights), dtype=torch.float32).to(device())
-    importance = importance / importance.mean()
+    importance = np.asarray(weights, dtype=np.float64)
+    counted = importance > 0
+    scale = torch.as_tensor(importance / importance[counted].mean(), dtype=torch.float32).to(device())
 
-    def gradients(batch: NDArray[np.int64]) -> tuple[float, Sequence[torch.Tensor]]:
-        pooled = pool(model, *pad([tokens.ids[row] for row in batch]))
-        log_probs = torch.log_softmax(pooled @ weight.T + bias, dim=1)
-        loss = -(importance[batch] * (wanted[batch] * log_probs).sum(dim=1)).sum()
-        return float(loss.detach()), torch.autograd.grad(loss, trained)
+    def gradients(batch: NDArray[np.int64]) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
+        units = torch.from_numpy(windows.units_of(batch)).to(device(), non_blocking=True)
+        vectors = unit_vectors(model, collate(windows, batch, base.encoder))
+        log_probs = torch.log_softmax((vectors @ weight.T + bias).reshape(len(vectors), -1, width), dim=2)
+        said = (wanted[units] * log_probs.flatten(1)).sum(dim=1)
+        loss = -(scale[units] * said).sum()
+        return loss.detach(), torch.autograd.grad(loss, trained)
 
-    epochs = [list(_steps(tokens.lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
+    lengths = windows.lengths[texts]
+    epochs = [list(_steps(lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
     total_steps = sum(len(epoch) for epoch in epochs)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total_steps))
-    tell = pacer("training", int(tokens.lengths.sum()) * settings.epochs, "tokens", progress)
+    tell = pacer("training", int(lengths.sum()) * settings.epochs, "tokens", progress)
     clock = Clock()
     seen_tokens, loss_sum = 0, 0.0
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for epoch, steps in enumerate(epochs, start=1):
-            loss_sum = 0.0
+            losses: list[torch.Tensor] = []
             for step in steps:
-                rows = sum(len(batch) for batch in step)
-                results = list(in_threads(gradients, step, threads))
+                units = sum(int(counted[windows.units_of(texts[batch])].sum()) for batch in step)
+                results = list(in_threads(gradients, [texts[batch] for batch in step], threads))
                 for place, parameter in enumerate(trained):
-                    parameter.grad = sum((parts[place] for _, parts in results[1:]), results[0][1][place]) / rows
+                    parameter.grad = sum((parts[place] for _, parts in results[1:]), results[0][1][place]) / units
                 torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
                 optimizer.step()
                 schedule.step()
-                loss_sum += sum(loss for loss, _ in results)
-                seen_tokens += int(sum(tokens.lengths[batch].sum() for batch in step))
+                losses += [loss for loss, _ in results]
+                seen_tokens += int(sum(lengths[batch].sum() for batch in step))
                 tell(seen_tokens, f"epoch {epoch}/{settings.epochs}")
+            loss_sum = float(torch.stack(losses).sum())
     model.eval()
     if not math.isfinite(loss_sum):
         raise ModelError(
@@ -155,7 +163,13 @@ def train_lora(
             fix=f"lower student.learning_rate (it is {settings.learning_rate:g}) in task.toml",
         )
     trained_head = LinearHead(weight.detach().cpu().numpy(), bias.detach().cpu().numpy())
-    return Adapted(model, trained_head, seen_tokens, clock.seconds(), loss_sum / max(len(tokens.lengths), 1))
+    return Adapted(model, trained_head, seen_tokens, clock.seconds(), loss_sum / int(counted.sum()))
+
+
+def _with_weight(windows: Windows, weights: Floats) -> NDArray[np.int64]:
+    """The texts that have something to teach."""
+    text_of = np.repeat(np.arange(len(windows), dtype=np.int64), np.diff(windows.starts))
+    return np.unique(text_of[np.asarray(weights) > 0])
 
 
 def merged(model: Any) -> Any:
@@ -203,7 +217,10 @@ def _steps(lengths: NDArray[np.int64], settings: Student, seed: int, epoch: int)
     """The steps of an epoch, each a list of micro-batches of like lengths (row positions)."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    micro_tokens = max(1, min(MICRO_BATCH_TOKENS, settings.tokens_per_batch // 2))
+    on_cpu = device().type == "cpu"
+    micro_tokens = max(
+        1, min(MICRO_BATCH_TOKENS, settings.tokens_per_batch // 2) if on_cpu else settings.tokens_per_batch
+    )
     per_step = max(1, settings.tokens_per_batch // micro_tokens)
     bucket_tokens = settings.tokens_per_batch * BUCKET_STEPS
     filled = np.cumsum(lengths[order]) // bucket_tokens

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tests.trainer.tiny import LABELS, messages, settings, write_tiny_bert
 from trainer.base import Base, load_base
 from trainer.features import embed
+from trainer.inputs import Inputs
 from trainer.student import FittedStudent, HeldOut, fit_student
 
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk"
@@ -51,16 +52,16 @@ def routed(minilm: Base) -> Routed:
         routes = [json.loads(line)["route"] for line, _ in zip(lines, range(750), strict=False)]
     names = tuple(sorted(set(routes)))
     labels = np.array([names.index(route) for route in routes])
-    return Routed(texts, labels, names, embed(minilm, texts).vectors)
+    return Routed(texts, labels, names, embed(minilm, Inputs(texts)).vectors)
 
 
 def taught(base: Base, *, n: int = 160, seed: int = 1, recipe: str = "lora", **changes: object) -> FittedStudent:
     """A student of `n` tiny messages, the first 60 of them held out."""
     texts, labels = messages(n)
-    held = HeldOut(np.arange(60), labels[:60])
+    held = HeldOut(np.arange(60), np.eye(3)[labels[:60]])
     chosen = settings(base.folder, **changes)
     how: dict[str, Any] = {"seed": seed, "base": base, "held_out": held, "recipe": recipe}
-    return fit_student(texts, np.eye(3)[labels], np.ones(n), LABELS, chosen, **how)
+    return fit_student(Inputs(texts), np.eye(3)[labels], np.ones(n), LABELS, chosen, **how)
 
 
 @pytest.fixture(scope="session")

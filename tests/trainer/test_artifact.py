@@ -13,6 +13,7 @@ from stillhouse.errors import ModelError
 from tests.trainer.tiny import LABELS, messages, settings, write_tiny_bert
 from trainer.artifact import is_complete, load_student, model_card, model_id_of, save_student
 from trainer.base import Base, load_base
+from trainer.inputs import Inputs
 from trainer.student import FittedStudent, fit_student
 
 CARD: dict[str, Any] = {
@@ -39,7 +40,7 @@ def test_a_loaded_student_predicts_the_same(recipe: str, request: pytest.Fixture
     student: FittedStudent = request.getfixturevalue(f"{recipe}_student")
     again = load_student(saved(student, tmp_path / "student"))
     texts, _ = messages(40, seed=9)
-    assert (again.predict(texts) == student.predict(texts)).all()
+    assert (again.predict(Inputs(texts)) == student.predict(Inputs(texts))).all()
     assert (again.model_id, again.label_names, again.recipe) == (student.model_id, student.label_names, recipe)
 
 
@@ -146,7 +147,9 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(lora_student: Fitted
 def test_a_student_without_held_out_answers_is_saved(tiny: Base, tmp_path: Path) -> None:
     """What was not measured is null in its facts, which JSON can hold."""
     texts, labels = messages(30)
-    student = fit_student(texts, np.eye(3)[labels], np.ones(30), LABELS, settings(tiny.folder), seed=0, base=tiny)
+    student = fit_student(
+        Inputs(texts), np.eye(3)[labels], np.ones(30), LABELS, settings(tiny.folder), seed=0, base=tiny
+    )
     assert load_student(saved(student, tmp_path / "student")).facts["held_out_accuracy_head"] is None
 
 

@@ -7,46 +7,48 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.base import Base
-from trainer.features import embed, embed_cached, feature_key, length_batches, tokenise
+from trainer.features import embed, embed_cached, feature_key, length_batches
+from trainer.inputs import Inputs
 from trainer.pace import Pace
+from trainer.windows import tokenise
 
 ODD = ["", " ", "a" * 5000, "打印机坏了", "الطابعة", "🖨️🔥", "printer \x00 jam", "é" * 300, "\ud800 lone surrogate"[1:]]
 
 
 def test_features_have_unit_length(tiny: Base) -> None:
     """Every text, also an empty one, gets a finite vector of length 1."""
-    vectors = embed(tiny, ODD).vectors
+    vectors = embed(tiny, Inputs(ODD)).vectors
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
 
 
 def test_features_do_not_depend_on_neighbours(tiny: Base) -> None:
     """A text has the same features alone as among longer ones, up to rounding."""
-    together = embed(tiny, ["paper jam", *ODD]).vectors[0]
-    assert np.allclose(embed(tiny, ["paper jam"]).vectors[0], together, atol=1e-5)
+    together = embed(tiny, Inputs(["paper jam", *ODD])).vectors[0]
+    assert np.allclose(embed(tiny, Inputs(["paper jam"])).vectors[0], together, atol=1e-5)
 
 
 def test_no_texts_give_no_features(tiny: Base) -> None:
     """An empty list is not an error."""
-    assert embed(tiny, []).vectors.shape == (0, 32)
+    assert embed(tiny, Inputs([])).vectors.shape == (0, 32)
 
 
 def test_texts_beyond_the_limit_are_counted(tiny: Base) -> None:
-    """A text that loses its end is counted, one that just fits is not."""
+    """A text that is read in windows is counted, one that just fits is not."""
     words = ["printer " * 6, "printer " * 7]  # the frame takes two tokens
-    assert tokenise(tiny, words, 8).truncated == 1
+    assert tokenise(tiny, Inputs(words), 8).windowed == 1
 
 
 def test_the_limit_is_never_above_what_the_base_can_read(tiny: Base) -> None:
     """A max_tokens beyond the base's 64 positions is brought down to them."""
-    assert tokenise(tiny, ["printer " * 500], 4096).lengths.tolist() == [64]
+    assert max(map(len, tokenise(tiny, Inputs(["printer " * 500]), 4096).ids[0])) == 64
 
 
 def test_features_are_read_from_disk_the_second_time(tiny: Base, tmp_path: Path) -> None:
     """The second call embeds nothing."""
     seen: list[Pace] = []
-    first = embed_cached(tiny, ["paper jam", "reset"], tmp_path, progress=seen.append)
+    first = embed_cached(tiny, Inputs(["paper jam", "reset"]), tmp_path, progress=seen.append)
     calls = len(seen)
-    again = embed_cached(tiny, ["paper jam", "reset"], tmp_path, progress=seen.append)
+    again = embed_cached(tiny, Inputs(["paper jam", "reset"]), tmp_path, progress=seen.append)
     assert calls > 0
     assert len(seen) == calls
     assert (first.vectors == again.vectors).all()
@@ -54,10 +56,10 @@ def test_features_are_read_from_disk_the_second_time(tiny: Base, tmp_path: Path)
 
 def test_a_damaged_cache_is_computed_again(tiny: Base, tmp_path: Path) -> None:
     """A file cut short by a full disk does not stop the run."""
-    first = embed_cached(tiny, ["paper jam"], tmp_path)
-    path = tmp_path / f"{feature_key(tiny.sha256, ['paper jam'], 256)}.npy"
+    first = embed_cached(tiny, Inputs(["paper jam"]), tmp_path)
+    path = tmp_path / f"{feature_key(tiny.sha256, Inputs(['paper jam']), 256)}.npy"
     path.write_bytes(path.read_bytes()[:100])
-    assert (embed_cached(tiny, ["paper jam"], tmp_path).vectors == first.vectors).all()
+    assert (embed_cached(tiny, Inputs(["paper jam"]), tmp_path).vectors == first.vectors).all()
 
 
 @given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 400))

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from stillhouse.errors import InputError
+from stillhouse.probabilities import softmax
 from trainer.calibrate import fit_temperature
-from trainer.linear import cross_entropy, fit_linear, out_of_fold, softmax
+from trainer.linear import cross_entropy, fit_linear, out_of_fold
 
 
 def blobs(

@@ -12,6 +12,7 @@ from tests.trainer.test_features import ODD
 from tests.trainer.tiny import LABELS, messages, settings
 from trainer.base import Base
 from trainer.features import embed
+from trainer.inputs import Inputs
 from trainer.linear import cross_entropy
 from trainer.lora import adapt, merged, target_linears
 from trainer.pace import Pace
@@ -41,7 +42,7 @@ def test_an_untrained_adapter_is_the_logistic_head(tiny: Base) -> None:
     """LoRA starts where the frozen features are: before the first step nothing has changed."""
     texts, _ = messages(20)
     start = replace(tiny, encoder=merged(adapt(tiny, settings(tiny.folder), seed=0)))
-    assert np.abs(embed(start, texts).vectors - embed(tiny, texts).vectors).max() < 1e-5
+    assert np.abs(embed(start, Inputs(texts)).vectors - embed(tiny, Inputs(texts)).vectors).max() < 1e-5
 
 
 def test_every_linear_layer_but_the_pooler_is_adapted(tiny: Base) -> None:
@@ -59,10 +60,10 @@ def test_a_training_that_diverges_is_one_clear_error(tiny: Base) -> None:
 
 def test_training_leaves_the_base_alone(tiny: Base, lora_student: FittedStudent) -> None:
     """The adapter is added into a copy, so that the next student starts from the same base."""
-    before = embed(tiny, ["paper jam"]).vectors
+    before = embed(tiny, Inputs(["paper jam"])).vectors
     taught(tiny, learning_rate=0.05)
-    assert (embed(tiny, ["paper jam"]).vectors == before).all()
-    assert (embed(lora_student.base, ["paper jam"]).vectors != before).any()
+    assert (embed(tiny, Inputs(["paper jam"])).vectors == before).all()
+    assert (embed(lora_student.base, Inputs(["paper jam"])).vectors != before).any()
 
 
 def test_held_out_rows_do_not_teach_a_lora_student(tiny: Base) -> None:
@@ -75,10 +76,10 @@ def test_held_out_rows_do_not_teach_a_lora_student(tiny: Base) -> None:
     other = Y.copy()
     other[:40] = np.roll(other[:40], 1, axis=1)
     students = [
-        fit_student(texts, Z, v, LABELS, settings(tiny.folder), seed=0, base=tiny, held_out=held, recipe="lora")
+        fit_student(Inputs(texts), Z, v, LABELS, settings(tiny.folder), seed=0, base=tiny, held_out=held, recipe="lora")
         for Z, v, held in (
-            (Y, w, HeldOut(np.arange(40), labels[:40])),
-            (other, w + (np.arange(160) < 40), HeldOut(np.arange(40), (labels[:40] + 1) % 3, other[:40])),
+            (Y, w, HeldOut(np.arange(40), Y[:40])),
+            (other, w + (np.arange(160) < 40), HeldOut(np.arange(40), other[:40])),
         )
     ]
     first, second = (student.adapter for student in students)
@@ -92,7 +93,7 @@ def test_a_head_learns_from_the_held_out_rows_at_last(tiny: Base, head_student: 
     """After its temperature is fitted, the head is fitted again on everything."""
     texts, labels = messages(160)
     how: dict[str, Any] = {"seed": 1, "base": tiny, "recipe": "head"}
-    everything = fit_student(texts, np.eye(3)[labels], np.ones(160), LABELS, settings(tiny.folder), **how)
+    everything = fit_student(Inputs(texts), np.eye(3)[labels], np.ones(160), LABELS, settings(tiny.folder), **how)
     assert np.abs(everything.head.logits(np.eye(32)) - head_student.head.logits(np.eye(32))).max() < 0.1
     assert everything.temperature == 1.0
 
@@ -105,8 +106,8 @@ def test_weights_matter(tiny: Base, recipe: Recipe) -> None:
     Y = np.eye(3)[np.concatenate([labels, wrong])]
     w = np.concatenate([np.ones(120), np.full(120, 5.0)])
     chosen = settings(tiny.folder)
-    student = fit_student(doubled, Y, w, LABELS, chosen, seed=0, base=tiny, recipe=recipe)
-    found = student.predict(texts).argmax(axis=1)
+    student = fit_student(Inputs(doubled), Y, w, LABELS, chosen, seed=0, base=tiny, recipe=recipe)
+    found = student.predict(Inputs(texts)).argmax(axis=1)
     assert (found == wrong).mean() > 2 * (found == labels).mean()
 
 
@@ -128,8 +129,8 @@ def test_auto_takes_lora_where_frozen_features_are_poor(tiny: Base) -> None:
 def test_auto_without_answers_takes_the_head_and_says_why(tiny: Base) -> None:
     """With too few held-out answers there is nothing to choose by, so no time is spent on LoRA."""
     texts, labels = messages(80)
-    how: dict[str, Any] = {"seed": 0, "base": tiny, "held_out": HeldOut(np.arange(10), labels[:10])}
-    student = fit_student(texts, np.eye(3)[labels], np.ones(80), LABELS, settings(tiny.folder), **how)
+    how: dict[str, Any] = {"seed": 0, "base": tiny, "held_out": HeldOut(np.arange(10), np.eye(3)[labels[:10]])}
+    student = fit_student(Inputs(texts), np.eye(3)[labels], np.ones(80), LABELS, settings(tiny.folder), **how)
     assert student.recipe == "head"
     assert "10 held-out answers are too few" in student.facts["why"]
 
@@ -139,7 +140,7 @@ def test_progress_tells_rate_and_time_to_go(tiny: Base) -> None:
     told: list[Pace] = []
     texts, labels = messages(60)
     how: dict[str, Any] = {"seed": 0, "base": tiny, "recipe": "lora", "progress": told.append}
-    fit_student(texts, np.eye(3)[labels], np.ones(60), LABELS, settings(tiny.folder), **how)
+    fit_student(Inputs(texts), np.eye(3)[labels], np.ones(60), LABELS, settings(tiny.folder), **how)
     last = {pace.stage: pace for pace in told}
     assert set(last) == {"embedding", "training"}
     assert all(pace.done == pace.total and pace.rate > 0 and pace.eta_s == 0 for pace in last.values())
@@ -147,21 +148,23 @@ def test_progress_tells_rate_and_time_to_go(tiny: Base) -> None:
 
 def test_odd_texts_get_probabilities(lora_student: FittedStudent) -> None:
     """Empty, very long and odd-script texts are labelled, and rows sum to 1."""
-    probs = lora_student.predict(ODD)
+    probs = lora_student.predict(Inputs(ODD))
     assert probs.dtype == np.float32
     assert np.allclose(probs.sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_no_texts_are_labelled_at_once(lora_student: FittedStudent) -> None:
     """An empty list gives (0, k)."""
-    assert lora_student.predict([]).shape == (0, 3)
+    assert lora_student.predict(Inputs([])).shape == (0, 3)
 
 
 def test_a_head_predicts_from_features_what_it_predicts_from_texts(head_student: FittedStudent, tiny: Base) -> None:
     """The loop has the features already and need not embed again."""
     texts, _ = messages(30, seed=5)
     assert np.allclose(
-        head_student.predict_features(embed(tiny, texts).vectors), head_student.predict(texts), atol=1e-5
+        head_student.predict_features(embed(tiny, Inputs(texts)).vectors),
+        head_student.predict(Inputs(texts)),
+        atol=1e-5,
     )
 
 
@@ -174,15 +177,22 @@ def test_a_lora_student_refuses_frozen_features(lora_student: FittedStudent) -> 
 def test_targets_of_another_shape_are_refused(tiny: Base) -> None:
     """One column too few is found before anything is embedded."""
     with pytest.raises(InputError, match="one row of targets"):
-        fit_student(["paper"], np.ones((1, 2)), np.ones(1), LABELS, settings(tiny.folder), seed=0, base=tiny)
+        fit_student(Inputs(["paper"]), np.ones((1, 2)), np.ones(1), LABELS, settings(tiny.folder), seed=0, base=tiny)
 
 
 def test_holding_everything_out_is_refused(tiny: Base) -> None:
     """Something has to be left to learn from."""
-    held = HeldOut(np.arange(1), np.zeros(1, dtype=int))
-    with pytest.raises(InputError, match="texts left to learn from"):
+    held = HeldOut(np.arange(1), np.eye(3)[:1])
+    with pytest.raises(InputError, match="units left to learn from"):
         fit_student(
-            ["paper"], np.eye(3)[:1], np.ones(1), LABELS, settings(tiny.folder), seed=0, base=tiny, held_out=held
+            Inputs(["paper"]),
+            np.eye(3)[:1],
+            np.ones(1),
+            LABELS,
+            settings(tiny.folder),
+            seed=0,
+            base=tiny,
+            held_out=held,
         )
 
 
@@ -191,7 +201,7 @@ def test_six_hundred_labels_teach_the_routes_of_the_helpdesk(routed: Routed, min
     Y = np.eye(len(routed.names))[routed.labels]
     how: dict[str, Any] = {"seed": 0, "base": minilm, "recipe": "head", "features": routed.features[:600]}
     chosen = settings(minilm.name)
-    student = fit_student(routed.texts[:600], Y[:600], np.ones(600), routed.names, chosen, **how)
+    student = fit_student(Inputs(routed.texts[:600]), Y[:600], np.ones(600), routed.names, chosen, **how)
     found = student.predict_features(routed.features[600:]).argmax(axis=1)
     assert (found == routed.labels[600:]).mean() > 0.6
 
@@ -199,9 +209,11 @@ def test_six_hundred_labels_teach_the_routes_of_the_helpdesk(routed: Routed, min
 def test_calibration_makes_other_answers_likelier(routed: Routed, minilm: Base) -> None:
     """A head that is overconfident (weights of 3,000 leave it hardly any penalty) is softened on held-out answers."""
     Y, chosen = np.eye(len(routed.names))[routed.labels], settings(minilm.name)
-    held = HeldOut(np.arange(300, 500), routed.labels[300:500])
+    held = HeldOut(np.arange(300, 500), Y[300:500])
     how: dict[str, Any] = {"seed": 0, "base": minilm, "recipe": "head", "features": routed.features[:500]}
-    student = fit_student(routed.texts[:500], Y[:500], np.full(500, 3000.0), routed.names, chosen, held_out=held, **how)
+    student = fit_student(
+        Inputs(routed.texts[:500]), Y[:500], np.full(500, 3000.0), routed.names, chosen, held_out=held, **how
+    )
     logits = student.head.logits(routed.features[500:])
     after, before = (cross_entropy(logits, Y[500:], t).mean() for t in (student.temperature, 1.0))
     assert student.temperature > 1.0
