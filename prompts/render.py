@@ -119,7 +119,7 @@ def frame_of(
 
 
 def fill(common: Frame, item: Item) -> Prompt:
-    """The prompt of one item; only the kinds with given tokens show them, and the token a question is about."""
+    """The prompt of one item: its text, and what else it has. Given tokens are shown only where the kind asks for them."""
     parts = _parts(common, item)
     shown = {
         part: enclose(text, *(other for name, other in parts.items() if name != part), part=part)
@@ -151,18 +151,16 @@ def repair(common: Frame, prompt: Prompt, reply: str) -> Prompt:
     return Prompt((*prompt.messages, Message("assistant", shown), Message("user", ask)), prompt.prompt_id, prompt.style)
 
 
-def question_of(item: Item, task: Task) -> str:
+def question_of(item: Item) -> str:
     """What tells the item's question from others of its task in a prompt: see `prompts.delimit.asked_about`."""
-    pair = sendable(item.pair) or None
-    predicate = _predicate(item) if task.kind == "roles" else ""
-    return question_key(sendable(item.text), pair, sendable(predicate) or None)
+    return question_key(sendable(item.text), sendable(item.pair), sendable(_predicate(item)))
 
 
 def _parts(common: Frame, item: Item) -> dict[Part, str]:
     parts: dict[Part, str] = {"text": item.text}
     if item.pair:
         parts["pair"] = item.pair
-    if common.template == "roles" and (predicate := _predicate(item)):
+    if predicate := _predicate(item):
         parts["predicate"] = predicate
     if common.template in GIVEN_TOKENS and item.tokens is not None:
         words = (" ".join(item.text[start:end].split()) for start, end in item.tokens)
@@ -193,7 +191,7 @@ def _framed(
 ) -> Frame:
     heading = (task.data.pair or "").replace("_", " ").strip()
     parts = ["the text", *([f"the {heading}"] if heading else [])]
-    parts += ["the predicate"] if template == "roles" else []
+    parts += ["the predicate"] if task.data.focus else []
     parts += ["the tokens"] if template in GIVEN_TOKENS else []
     common = Frame(
         style=style,

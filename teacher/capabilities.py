@@ -1,19 +1,23 @@
 """What an API does with logprobs, n, response_format and temperature, and how a teacher is asked because of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from prompts.render import Frame, Style
 from stillhouse.errors import TeacherError
+from stillhouse.records import Item
 from stillhouse.task import Teacher
-from teacher.wire import Asking, MaxTokensField
+from teacher.wire import Asking, MaxTokensField, tokens_about
 
 Finding = Literal["honoured", "ignored", "refused"]
 How = Literal["logprobs", "samples", "verbalised"]
 SAMPLE_TEMPERATURE = 0.7
 MOST_TOP_LOGPROBS = 20
 REPAIR_ROOM = 8  # a reply that was cut off is asked for again with that many times the room
+MOST_REPAIR_TOKENS = 16_384  # but with no more than models commonly write in one reply
+ALL_STYLES: frozenset[Style] = frozenset({"codes", "verbalised"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,10 @@ class Plan:
     def style(self) -> Style:
         return "codes" if self.how == "logprobs" else "verbalised"
 
-    def asking(self, common: Frame) -> Asking:
+    def asking(self, common: Frame, item: Item) -> Asking:
         wanted = SAMPLE_TEMPERATURE if self.how == "samples" else 0.0
         return Asking(
-            max_tokens=common.reply_tokens,
+            max_tokens=reply_room(common, item),
             max_tokens_field=self.known.max_tokens_field,
             temperature=None if self.known.temperature == "refused" else wanted,
             n=self.n,
@@ -80,10 +84,11 @@ class Plan:
             schema=common.schema if self.known.response_format == "honoured" else None,
         )
 
-    def asking_again(self, common: Frame, *, cut_off: bool) -> Asking:
+    def asking_again(self, common: Frame, item: Item, *, cut_off: bool) -> Asking:
         """For a repair: one answer, with more room if the first was cut off."""
+        room = reply_room(common, item)
         return Asking(
-            max_tokens=common.reply_tokens * (REPAIR_ROOM if cut_off else 1),
+            max_tokens=max(room, min(room * REPAIR_ROOM, MOST_REPAIR_TOKENS)) if cut_off else room,
             max_tokens_field=self.known.max_tokens_field,
             temperature=None if self.known.temperature == "refused" else 0.0,
             top_logprobs=self.known.top_logprobs if self.how == "logprobs" else 0,
@@ -91,9 +96,27 @@ class Plan:
         )
 
 
-def plan_of(teacher: Teacher, known: Capabilities | None) -> Plan:
-    """Logprobs where they are given, else samples with verbalised confidence, else verbalised confidence alone."""
+def reply_room(common: Frame, item: Item) -> int:
+    """The tokens a reply to this item may take: a kind that repeats the text needs more for a longer one."""
+    echoed = math.ceil(common.echo * tokens_about(len(item.text.encode("utf-8", "replace"))))
+    return common.reply_tokens + echoed
+
+
+def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Style] = ALL_STYLES) -> Plan:
+    """Logprobs where they are given, else samples with verbalised confidence, else verbalised confidence alone.
+
+    `styles` are those of the task's kind: without codes no token is a whole answer, and logprobs say nothing. Raises
+    TeacherError where the teacher insists on logprobs that the API or the kind does not have.
+    """
     known = known or (RECORDED if teacher.recording is not None else UNPROBED)
+    coded = "codes" in styles
+    if teacher.ask == "logprobs" and not coded:
+        raise TeacherError(
+            f"teacher {teacher.name}: no logprobs for this kind of task",
+            expected='a task of the kind "single_label", because ask = "logprobs"',
+            found="a kind whose answers are more than one token",
+            fix='set ask = "auto" or "samples" for this teacher',
+        )
     if teacher.ask == "logprobs" and known.logprobs != "honoured" and known is not UNPROBED:
         raise TeacherError(
             f"teacher {teacher.name}: no logprobs",
@@ -101,7 +124,7 @@ def plan_of(teacher: Teacher, known: Capabilities | None) -> Plan:
             found=f"{teacher.model} at {endpoint_of(teacher)}: {known.logprobs}",
             fix='set ask = "auto" for this teacher',
         )
-    if teacher.ask == "logprobs" or (teacher.ask == "auto" and known.logprobs == "honoured"):
+    if teacher.ask == "logprobs" or (teacher.ask == "auto" and coded and known.logprobs == "honoured"):
         return Plan("logprobs", 1, 1, known)
     samples_in_one_call = known.n == "honoured"
     if teacher.samples > 1 and (teacher.ask == "samples" or (teacher.ask == "auto" and samples_in_one_call)):

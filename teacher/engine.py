@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prompts.render import frame
+from kinds.registry import kind_of
 from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
 from stillhouse.task import Task, Teacher
@@ -42,6 +42,7 @@ async def ask(
         return []
     check_address(teacher)
     check_key(teacher)
+    kind = kind_of(task)
     price = check_price(teacher, price_of(teacher, prices or load_prices()), budget)
     async with connection(teacher) as session:
         calls = Calls(
@@ -55,8 +56,9 @@ async def ask(
             rng=rng if rng is not None else np.random.default_rng(task.seed),
         )
         try:
-            plan = plan_of(teacher, await capabilities_of(calls, capabilities if capabilities is not None else {}))
-            run = Run(calls, plan, frame(task, teacher, plan.style), len(items), progress)
+            known = await capabilities_of(calls, capabilities if capabilities is not None else {})
+            plan = plan_of(teacher, known, kind.styles())
+            run = Run(calls, plan, kind, kind.frame(teacher, plan.style), len(items), progress)
             await run.all(items)
         finally:
             await calls.land()

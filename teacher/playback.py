@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from prompts.delimit import enclosed
+from prompts.delimit import asked_about, enclosed
 from teacher.faults import Fault, FaultPlay, Faults, RequestLog
 from teacher.wire import tokens_about
 
@@ -19,8 +19,11 @@ DRIPS = 10
 
 @dataclass(frozen=True, slots=True)
 class _Question:
+    """`key` has the text, and the pair and predicate of the prompt (see `prompts.delimit`)."""
+
     model: str
     text: str
+    key: str
     input_tokens: int
     output_tokens: int
 
@@ -100,17 +103,28 @@ def _question(body: bytes, models: Mapping[str, Mapping[str, str]]) -> _Question
     if not isinstance(model, str) or model not in models:
         names = ", ".join(sorted(models)) or "none"
         raise _Unfit(404, "model_not_found", f"This is a recording. It has the models {names}; not {model!r}.")
-    texts = (enclosed(content) for content in contents if isinstance(content, str))
-    text = next((found for found in texts if found is not None), None)
-    if text is None:
+    shown = (words for words in map(_words, contents) if enclosed(words) is not None)
+    message = next(shown, "")
+    text, key = enclosed(message), asked_about(message)
+    if text is None or key is None:
         raise _Unfit(
             400, "not_our_prompt", "This is a recording. It answers prompts with a text between Stillhouse's markers."
         )
-    return _Question(model, text, tokens_about(len(body)), room if isinstance(room, int) else 0)
+    return _Question(model, text, key, tokens_about(len(body)), room if isinstance(room, int) else 0)
+
+
+def _words(content: object) -> str:
+    """The text of a message's content, which is a string, or a list of parts where a picture goes with it."""
+    if isinstance(content, list):
+        return "\n".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return content if isinstance(content, str) else ""
 
 
 def _recorded(question: _Question, models: Mapping[str, Mapping[str, str]]) -> str:
-    content = models[question.model].get(question.text)
+    said = models[question.model]
+    content = said.get(question.key, said.get(question.text))
     if content is not None:
         return content
     start = question.text[:60] + ("…" if len(question.text) > 60 else "")

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prompts.render import fill, frame
+from kinds.registry import kind_of
+from prompts.render import fill
+from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.errors import BudgetError, InputError
 from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
-from teacher.capabilities import Capabilities, plan_of
+from teacher.capabilities import Capabilities, plan_of, reply_room
 from teacher.transport import is_local
 from teacher.wire import chat_body, tokens_about
 
@@ -25,6 +27,7 @@ PROMPTS_SAMPLED = 200
 # Languages and tokenisers differ: an honest interval lets a token be 3 to 5 bytes, around the heuristic's 4.
 BYTES_A_TOKEN_LOW, BYTES_A_TOKEN_HIGH = 3.0, 5.0
 REPLY_TOKENS = 30  # about what {"label": ..., "confidence": ..., "second": ...} takes
+REPLY_SHARE = 0.5  # of its room that a reply takes in kinds with more than a label
 
 
 class Price(BaseModel):
@@ -107,20 +110,25 @@ def estimate(
     known: Capabilities | None = None,
 ) -> Estimate:
     """From prompts rendered for a random sample of the items; makes no call."""
-    plan = plan_of(teacher, known)
-    common = frame(task, teacher, plan.style)
+    kind = kind_of(task)
+    plan = plan_of(teacher, known, kind.styles())
+    common = kind.frame(teacher, plan.style)
     chosen = rng.permutation(len(items))[:PROMPTS_SAMPLED]
+    parts = [part for i in chosen for _, part in windows_of(items[i], WINDOW_TOKENS)]
     sizes = np.array(
-        [len(chat_body(teacher.model, fill(common, items[i]), plan.asking(common))) for i in chosen], dtype=float
+        [len(chat_body(teacher.model, fill(common, item), plan.asking(common, item))) for item in parts], dtype=float
     )
-    calls = len(items) * plan.calls_an_item
+    # Long texts are asked in windows, which only the rendered sample tells.
+    windows_an_item = len(parts) / len(chosen) if len(chosen) else 1.0
+    calls = round(len(items) * windows_an_item * plan.calls_an_item)
     mean = float(sizes.mean()) if len(sizes) else 0.0
     # Sampling error of the mean, none if every prompt was rendered.
     spread = float(sizes.std(ddof=1)) if len(sizes) > 1 else 0.0
-    unseen = 1.0 - len(sizes) / len(items) if items else 0.0
+    unseen = 1.0 - len(chosen) / len(items) if items else 0.0
     margin = 1.96 * spread / math.sqrt(max(len(sizes), 1)) * math.sqrt(unseen)
-    replies = calls * plan.asking(common).n
-    output = min(REPLY_TOKENS, common.reply_tokens)
+    replies = calls * plan.n
+    room = round(float(np.mean([reply_room(common, part) for part in parts]))) if parts else common.reply_tokens
+    output = round(REPLY_SHARE * room) if common.template else min(REPLY_TOKENS, room)
     price = price_of(teacher, table or load_prices())
 
     def cost(bytes_a_call: float, bytes_a_token: float, output_tokens: int) -> float | None:
@@ -132,7 +140,7 @@ def estimate(
         output_tokens=replies * output,
         cost_usd=cost(mean, 4.0, output),
         cost_lo_usd=cost(max(mean - margin, 0.0), BYTES_A_TOKEN_HIGH, output // 2),
-        cost_hi_usd=cost(mean + margin, BYTES_A_TOKEN_LOW, common.reply_tokens),
+        cost_hi_usd=cost(mean + margin, BYTES_A_TOKEN_LOW, room),
         method=f"{len(sizes)} prompts rendered, bytes/4 as tokens (3 to 5 in the interval), replies up to their limit",
     )
 

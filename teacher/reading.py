@@ -4,17 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from prompts.parse import Reading, abstain, combine_samples, parse_logprobs, parse_verbalised
+from kinds.kind import Kind
+from prompts.combine import combine_samples
+from prompts.parse import Reading, abstain, parse_logprobs
 from prompts.render import Frame
 from stillhouse.ledger import StoredReply
-from stillhouse.records import Origin, Vote
+from stillhouse.records import Item, Origin, Vote
 from teacher.verdicts import is_filtered, is_too_long
 from teacher.wire import Choice, read_choices, read_problem
 
 
-def read_replies(common: Frame, replies: Sequence[StoredReply]) -> Reading:
+def read_replies(kind: Kind, common: Frame, item: Item, replies: Sequence[StoredReply]) -> Reading:
     """What all answers of all replies to one item say together."""
-    return combine_samples([reading for reply in replies for reading in _readings(common, reply)])
+    readings = [reading for reply in replies for reading in _readings(kind, common, item, reply)]
+    return combine_samples(readings, kind.task.kind)
 
 
 def worth_repair(reading: Reading, replies: Sequence[StoredReply]) -> bool:
@@ -44,31 +47,42 @@ def vote_of(item_id: str, source: str, common: Frame, reading: Reading, replies:
         prompt_id=common.prompt_id,
         request_key=replies[-1].request_key,
         # A reply shared with another item of the same text is paid for once, by that item.
+        value=reading.value if reading.usable else None,
+        findings=reading.findings,
         cost_usd=math.fsum(reply.cost_usd for reply in replies if reply.item_id == item_id),
     )
 
 
-def _readings(common: Frame, reply: StoredReply) -> list[Reading]:
-    count = len(common.labels.names)
-    origin: Origin = "logprob" if common.style == "codes" else "verbalised"
+def _readings(kind: Kind, common: Frame, item: Item, reply: StoredReply) -> list[Reading]:
+    nothing = _abstains(kind, common)
     if reply.status >= 400:
         problem = read_problem(reply.body)
         if is_too_long(reply.status, problem):
-            return [abstain(count, "truncated", origin)]
-        return [abstain(count, "refused" if is_filtered(reply.status, problem) else "unreadable", origin)]
-    choices = read_choices(reply.body)
-    return [_read(common, choice, origin) for choice in choices] or [abstain(count, "unreadable", origin)]
+            return [replace(nothing, status="truncated")]
+        return [replace(nothing, status="refused" if is_filtered(reply.status, problem) else "unreadable")]
+    return [_read(kind, common, item, choice) for choice in read_choices(reply.body)] or [nothing]
 
 
-def _read(common: Frame, choice: Choice, origin: Origin) -> Reading:
-    count = len(common.labels.names)
+def _read(kind: Kind, common: Frame, item: Item, choice: Choice) -> Reading:
     if choice.refused:
-        return abstain(count, "refused", origin)
+        return replace(_abstains(kind, common), status="refused")
     if common.style == "codes":
         reading = parse_logprobs(choice.content, choice.tokens, common.codes, common.labels)
     else:
-        reading = parse_verbalised(choice.content, common.labels)
-    # Cut off: a bare label may be the beginning of a longer one; a number that is there is complete.
-    if choice.finish_reason == "length" and not (reading.usable and reading.origin in {"verbalised", "logprob"}):
-        return abstain(count, "truncated", origin)
+        reading = kind.read(common, item, choice.content)
+    if choice.finish_reason == "length" and not _complete(reading):
+        return replace(_abstains(kind, common), status="truncated")
     return reading
+
+
+def _complete(reading: Reading) -> bool:
+    """Whether a reply that was cut off had said everything: a number that is there is complete, but a bare label may be
+    the beginning of a longer one, and a value without its end may lack parts.
+    """
+    return reading.usable and reading.value is None and reading.origin in {"verbalised", "logprob"}
+
+
+def _abstains(kind: Kind, common: Frame) -> Reading:
+    origin: Origin = "logprob" if common.style == "codes" else "verbalised"
+    has_probs = kind.task.kind in {"single_label", "multi_label"}
+    return abstain(len(common.labels.names) if has_probs else 0, "unreadable", origin)

@@ -3,8 +3,8 @@
     python -m teacher.recorded --replies replies.jsonl --messages pool.jsonl gold.jsonl --port 8080
 
 A reply is a line {"id", "task", "variant", ...}; everything else in it is played as the JSON of the reply. A model is
-named TASK/VARIANT. The item is found by the exact text between the prompt's markers: nothing else of the prompt counts,
-and neither do logprobs, n, response_format or temperature, which are ignored as many servers ignore them. It says
+named TASK/VARIANT. The item is found by the exact text between the prompt's markers, and by its pair and predicate where
+it has them: nothing else of the prompt counts, and neither do logprobs, n, response_format or temperature, which are ignored as many servers ignore them. It says
 plainly that it is a recording: in /v1/models, in `system_fingerprint`, and in the header x-stillhouse-recorded.
 """
 
@@ -22,6 +22,7 @@ import orjson
 from aiohttp import web
 
 from prompts.delimit import sendable
+from prompts.render import question_of
 from stillhouse.errors import InputError, StillhouseError, TeacherError
 from stillhouse.records import Item
 from teacher.faults import Faults, RequestLog
@@ -33,7 +34,7 @@ START_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was said: for each model, the reply's JSON by the exact text of the item."""
+    """What was said: for each model, the reply's JSON by what was asked (`prompts.render.question_of`)."""
 
     models: Mapping[str, Mapping[str, str]]
 
@@ -48,9 +49,10 @@ def load_recording(
 ) -> Recording:
     """Join replies to texts by id. Texts come from JSONL files, from items already loaded, or both.
 
-    Where several ids have one text, the smallest id's reply is played: the text is all that the server sees.
+    Where several ids ask the same, the smallest id's reply is played: what is asked is all that the server sees. Texts
+    from files have neither pair nor predicate; they answer every question about the text.
     """
-    texts = {item.id: sendable(item.text) for item in items}
+    texts = {item.id: question_of(item) for item in items}
     for path in messages:
         for line, row in _rows(path):
             text, item_id = row.get(text_field), row.get(id_field)

@@ -5,7 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kinds.kind import Kind
+from prompts.parse import Reading
 from prompts.render import Frame, Prompt, fill, repair
+from prompts.windows import WINDOW_TOKENS, merge, windows_of
 from stillhouse.errors import StillhouseError, TeacherError
 from stillhouse.ledger import StoredReply
 from stillhouse.records import Item, Vote
@@ -26,12 +29,21 @@ REPAIR_SAMPLE = 1000  # beyond any sample index: a repair is another question th
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One item with its calls, and the replies to them that are in the ledger already."""
+class Part:
+    """One window of an item, or all of it, with its calls. `start` is where it begins in the item's text."""
 
+    start: int
     item: Item
     prompt: Prompt
     calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One item in its parts, and the replies to their calls that are in the ledger already."""
+
+    item: Item
+    parts: tuple[Part, ...]
     known: Mapping[str, StoredReply]
 
 
@@ -41,9 +53,11 @@ class Run:
 
     calls: Calls
     plan: Plan
+    kind: Kind
     common: Frame
     total: int
     progress: Progress | None
+    window_tokens: int = WINDOW_TOKENS
     votes: dict[str, Vote] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     done: int = 0
@@ -68,16 +82,20 @@ class Run:
 
     def _jobs(self, items: Sequence[Item]) -> Iterator[Job]:
         """Prepared a block at a time, so that a pool of millions is not rendered before the first call."""
-        asking = self.plan.asking(self.common)
         for start in range(0, len(items), ITEMS_PREPARED):
-            block = [(item, fill(self.common, item)) for item in items[start : start + ITEMS_PREPARED]]
-            asked = [
-                tuple(self._call(item, prompt, asking, sample) for sample in range(self.plan.calls_an_item))
-                for item, prompt in block
-            ]
-            known = self.calls.ledger.known([call.key for calls in asked for call in calls])
-            for (item, prompt), calls in zip(block, asked, strict=True):
-                yield Job(item, prompt, calls, known)
+            block = [(item, self._parts(item)) for item in items[start : start + ITEMS_PREPARED]]
+            known = self.calls.ledger.known([call.key for _, parts in block for part in parts for call in part.calls])
+            for item, parts in block:
+                yield Job(item, parts, known)
+
+    def _parts(self, item: Item) -> tuple[Part, ...]:
+        parts = []
+        whole = [(0, item)]  # of a recording, which knows no other texts
+        for start, window in whole if self.plan.known.recorded else windows_of(item, self.window_tokens):
+            prompt, asking = fill(self.common, window), self.plan.asking(self.common, window)
+            calls = tuple(self._call(item, prompt, asking, sample) for sample in range(self.plan.calls_an_item))
+            parts.append(Part(start, window, prompt, calls))
+        return tuple(parts)
 
     async def _work(self, jobs: Iterator[Job]) -> None:
         """One of `max_in_flight` workers; they share the iterator, which is safe because they share a thread."""
@@ -99,21 +117,29 @@ class Run:
                 await asyncio.sleep(0)  # a run over known replies never waits, and must still be interruptible
 
     async def _vote(self, job: Job) -> Vote:
-        replies = [job.known.get(call.key) or await self.calls.reply(call) for call in job.calls]
-        reading = read_replies(self.common, replies)
-        if worth_repair(reading, replies):
-            cut_off = reading.status == "truncated"
-            call = self._call(
-                job.item,
-                job.prompt if cut_off else repair(self.common, job.prompt, said(replies)),
-                self.plan.asking_again(self.common, cut_off=cut_off),
-                REPAIR_SAMPLE,
-            )
-            known = self.calls.ledger.known([call.key])
-            again = known.get(call.key) or await self.calls.reply(call)
-            reading = repaired(read_replies(self.common, [again]))
-            replies.append(again)
-        return vote_of(job.item.id, self.calls.teacher.name, self.common, reading, replies)
+        heard: list[StoredReply] = []
+        readings = [await self._read(job, part, heard) for part in job.parts]
+        reading = merge(self.kind.task.kind, job.item, [(part.start, part.item) for part in job.parts], readings)
+        return vote_of(job.item.id, self.calls.teacher.name, self.common, reading, heard)
+
+    async def _read(self, job: Job, part: Part, heard: list[StoredReply]) -> Reading:
+        """What the teacher says of one part, asked again where it cannot be read; `heard` gets every reply."""
+        replies = [job.known.get(call.key) or await self.calls.reply(call) for call in part.calls]
+        heard += replies
+        reading = read_replies(self.kind, self.common, part.item, replies)
+        if not worth_repair(reading, replies):
+            return reading
+        cut_off = reading.status == "truncated"
+        call = self._call(
+            job.item,
+            part.prompt if cut_off else repair(self.common, part.prompt, said(replies)),
+            self.plan.asking_again(self.common, part.item, cut_off=cut_off),
+            REPAIR_SAMPLE,
+        )
+        known = self.calls.ledger.known([call.key])
+        again = known.get(call.key) or await self.calls.reply(call)
+        heard.append(again)
+        return repaired(read_replies(self.kind, self.common, part.item, [again]))
 
     def _call(self, item: Item, prompt: Prompt, asking: Asking, sample: int) -> Call:
         teacher = self.calls.teacher

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
-from prompts.render import Prompt
+from prompts.render import Message, Prompt
 
 CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
@@ -56,7 +56,7 @@ def chat_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
     """Canonical JSON: the same question has the same bytes, whenever it is asked."""
     body: dict[str, object] = {
         "model": model,
-        "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+        "messages": [{"role": message.role, "content": _content(message)} for message in prompt.messages],
         asking.max_tokens_field: asking.max_tokens,
     }
     if asking.temperature is not None:
@@ -116,6 +116,15 @@ def read_problem(body: bytes) -> ApiProblem:
         return ApiProblem(code, str(texts["param"] or ""), _one_line(message))
     text = error if isinstance(error, str) else body[:400].decode("utf-8", "replace")
     return ApiProblem("", "", _one_line(text))
+
+
+def _content(message: Message) -> str | list[dict[str, object]]:
+    if not message.image:
+        return message.content
+    return [
+        {"type": "text", "text": message.content},
+        {"type": "image_url", "image_url": {"url": message.image}},
+    ]
 
 
 def _choice(choice: Mapping[str, Any]) -> Choice:

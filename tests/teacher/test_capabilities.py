@@ -12,7 +12,7 @@ from teacher.capabilities import RECORDED, Capabilities, capabilities_from_json,
 from teacher.faults import RequestLog
 from teacher.recorded import serving
 from tests.teacher.fakes import CapableServer
-from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, teacher_at
+from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, items, teacher_at
 
 ALL = frozenset({"logprobs", "n", "response_format"})
 
@@ -131,5 +131,5 @@ def test_a_repair_has_room_for_a_reply_that_was_cut_off() -> None:
     teacher = teacher_at("http://127.0.0.1/v1", ask="samples", samples=2)
     plan = plan_of(teacher, None)
     common = frame(TASK, teacher, plan.style)
-    again = plan.asking_again(common, cut_off=True)
+    again = plan.asking_again(common, items(1)[0], cut_off=True)
     assert (again.n, again.max_tokens) == (1, 8 * common.reply_tokens)
