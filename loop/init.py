@@ -11,12 +11,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serving.tables import columns_of, is_whole, missing_columns, name_of, read_rows, write_rows
+from serving.tables import columns_of, is_whole, missing_columns, read_rows, write_rows
+from serving.values import WANTED, names_in
 from stillhouse.errors import InputError, TaskError
-from stillhouse.task import Budget, Data, Desk, Selection, Stop, Student, Task, Teacher, load_task
+from stillhouse.task import Budget, Data, Desk, KindName, Selection, Stop, Student, Task, Teacher, load_task
 
 TEXT_NAMES = ("text", "body", "message", "sentence", "utterance", "content", "question", "comment", "review", "title")
-LABEL_NAMES = ("label", "labels", "intent", "category", "class", "topic", "sentiment")
+LABEL_NAMES: dict[str, tuple[str, ...]] = {
+    "single_label": ("label", "labels", "intent", "category", "class", "topic", "sentiment"),
+    "multi_label": ("labels", "label", "topics", "categories", "emotions"),
+    "spans": ("spans", "entities", "tags", "ner_tags", "label"),
+    "tokens": ("tags", "upos", "pos", "pos_tags", "label"),
+    "roles": ("tags", "roles", "label"),
+    "fields": ("fields", "label"),
+}
+TOKEN_NAMES = ("tokens", "words")
+FOCUS_NAMES = ("focus", "predicate_index", "target_index")
 ROWS_LOOKED_AT = 2000
 MOST_LABELS = 200
 HUB = "hub:"
@@ -33,15 +43,20 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
 class _Found:
     """What was seen in the data; the remarks say why, for whoever reads task.toml. No labels: none were found."""
 
+    kind: KindName
     pool: str
     text: str
     text_remark: str
+    tokens: str
+    focus: str
     has_ids: bool
     labels: tuple[str, ...]
     labels_remark: str
 
 
-def write_task(data: str, out: Path, *, name: str, text: str, label: str, split: str) -> Path:
+def write_task(
+    data: str, out: Path, *, name: str, text: str, label: str, split: str, kind: KindName = "single_label"
+) -> Path:
     """Write `out`/task.toml and return its path; `data` is a file, or hub:NAME, which is saved as pool.jsonl in `out`.
 
     Raises InputError where there is a task already, the data cannot be read, or its labels cannot be used.
@@ -57,7 +72,7 @@ def write_task(data: str, out: Path, *, name: str, text: str, label: str, split:
             f"{out} cannot be made", expected="a folder to write into", found=str(error), fix="choose another --out"
         ) from error
     pool = _from_hub(data.removeprefix(HUB), split, out) if data.startswith(HUB) else Path(data)
-    found = _look(pool, out, text, label)
+    found = _look(pool, out, text, label, kind)
     part = out / ".task.toml.part"
     try:
         part.write_text(_toml(_slug(name), found), encoding="utf-8")
@@ -114,15 +129,25 @@ def _plain(feature: Any, value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
 
 
-def _look(pool: Path, out: Path, text: str, label: str) -> _Found:
+def _look(pool: Path, out: Path, text: str, label: str, kind: KindName) -> _Found:
     columns = columns_of(pool)
     for flag, wanted in (("--text", text), ("--label", label)):
         if wanted and (problems := missing_columns([wanted], columns)):
             raise InputError(f"{pool}: {problems[0]}", fix=f"correct {flag}")
     text_column, text_remark = (text, "as --text says") if text else _guess_text(pool, columns)
-    guess = "" if label else _usual(LABEL_NAMES, [name for name in columns if name != text_column])
-    labels, labels_remark = _labels(pool, label or guess, given=bool(label))
-    return _Found(_relative(pool, out), text_column, text_remark, "id" in columns, labels, labels_remark)
+    guess = "" if label else _usual(LABEL_NAMES[kind], [name for name in columns if name != text_column])
+    labels, labels_remark = _labels(pool, label or guess, kind, given=bool(label))
+    return _Found(
+        kind,
+        _relative(pool, out),
+        text_column,
+        text_remark,
+        "" if kind == "single_label" else _usual(TOKEN_NAMES, columns),
+        _usual(FOCUS_NAMES, columns) if kind == "roles" else "",
+        "id" in columns,
+        labels,
+        labels_remark,
+    )
 
 
 def _guess_text(pool: Path, columns: Sequence[str]) -> tuple[str, str]:
@@ -148,33 +173,38 @@ def _usual(usual: Sequence[str], columns: Sequence[str]) -> str:
     return next((folded[name] for name in usual if name in folded), "")
 
 
-def _labels(pool: Path, column: str, *, given: bool) -> tuple[tuple[str, ...], str]:
-    """The different values of a column, sorted. A column nobody named that does not fit is left out, and this is said."""
+def _labels(pool: Path, column: str, kind: KindName, *, given: bool) -> tuple[tuple[str, ...], str]:
+    """The different names of a column, sorted. A column nobody named that does not fit is left out, and this is said."""
+    what = "fields" if kind == "fields" else "labels"
     if not column:
-        return (), "No column of labels was found: replace these two by your labels."
+        return (), f"No column of {what} was found: replace these two by your {what}."
     found: set[str] = set()
     for place, row in read_rows(pool):
-        value = row.get(column)
-        if isinstance(value, list | dict):
+        try:
+            found.update(names_in(kind, row.get(column)))
+        except ValueError as error:
             if not given:
-                return (), f"The column {column!r} holds lists or objects: replace these two by your labels."
+                return (
+                    (),
+                    f"The column {column!r} holds no {what} ({error} in {place}): replace these two by your {what}.",
+                )
             raise InputError(
-                f"column {column!r} of {pool} does not hold labels",
-                expected="one name a row",
-                found=f"{type(value).__name__} in {place}",
-                fix="name another column with --label, or leave it out and write the labels by hand",
-            )
-        found.add(name_of(value))
+                f"column {column!r} of {pool} does not hold {what}",
+                expected=f"{WANTED[kind]} a row",
+                found=f"{error} in {place}",
+                fix=f"name another column with --label, or leave it out and write the {what} by hand",
+            ) from error
     found.discard("")
-    if 2 <= len(found) <= MOST_LABELS and all(map(is_whole, found)):
+    fewest = 2 if kind == "single_label" else 1
+    if fewest <= len(found) <= MOST_LABELS and all(map(is_whole, found)):
         return tuple(sorted(found)), f"The {len(found)} values of the column {column!r}."
     if not given:
-        return (), f"The column {column!r} has {len(found):,} different values: replace these two by your labels."
+        return (), f"The column {column!r} has {len(found):,} different values: replace these two by your {what}."
     raise InputError(
-        f"column {column!r} of {pool} does not look like labels",
-        expected=f"2 to {MOST_LABELS} different names",
+        f"column {column!r} of {pool} does not look like {what}",
+        expected=f"{fewest} to {MOST_LABELS} different names",
         found=f"{len(found):,}",
-        fix="name another column with --label, or leave it out and write the labels by hand",
+        fix=f"name another column with --label, or leave it out and write the {what} by hand",
     )
 
 
@@ -185,20 +215,26 @@ def _toml(name: str, found: _Found) -> str:
         "",
         "# `guidelines` is read by the teacher and by people, `people_guidelines` by people alone; a file name that ends",
         "# in .md or .txt is read from beside this file.",
-        *_defaults(Task, leave_out=("name",)),
+        *([] if found.kind == "single_label" else [f"kind = {_string(found.kind)}"]),
+        *_defaults(Task, leave_out=("name", "labels", "fields", *(("kind",) if found.kind != "single_label" else ()))),
         "",
         "[data]   # paths start at this file; JSONL, CSV or Parquet",
         f"pool = {_string(found.pool)}",
         f"text = {_string(found.text)}   # {_one_line(found.text_remark)}",
+        *_token_columns(found),
         *([] if found.has_ids else ["# there is no column of ids: they are made from the texts"]),
         "# gold: labelled texts that are never trained on; without them the blind random share measures",
-        *_defaults(Data, leave_out=("pool", "text")),
+        *_defaults(Data, leave_out=("pool", "text", *(line.split()[0] for line in _token_columns(found)))),
         "",
         f"# {_one_line(found.labels_remark)}",
         "# Describe each in a sentence: the teacher sees it, and so do people.",
     ]
     for label in found.labels or ("first", "second"):
-        parts += ["[[labels]]", f"name = {_string(label)}", 'description = ""']
+        parts += [
+            "[[fields]]" if found.kind == "fields" else "[[labels]]",
+            f"name = {_string(label)}",
+            'description = ""',
+        ]
     parts += [
         "",
         "# One table for each teacher; two with different label_order show where its answer hangs on the order.",
@@ -211,6 +247,15 @@ def _toml(name: str, found: _Found) -> str:
     for table, model in TABLES:
         parts += ["", f"[{table}]", *_defaults(model)]
     return "\n".join(parts) + "\n"
+
+
+def _token_columns(found: _Found) -> list[str]:
+    """The columns of given tokens, which some kinds cannot do without: what is not there is asked for by its name."""
+    tokens = found.tokens or ("tokens" if found.kind in {"tokens", "roles"} else "")
+    focus = found.focus or ("focus" if found.kind == "roles" else "")
+    guess = {True: "guessed by its name", False: "no such column was found: name yours"}
+    lines = [f"tokens = {_string(tokens)}   # {guess[bool(found.tokens)]}"] if tokens else []
+    return lines + ([f"focus = {_string(focus)}   # {guess[bool(found.focus)]}"] if focus else [])
 
 
 def _defaults(model: type[BaseModel], leave_out: Sequence[str] = ()) -> list[str]:

@@ -9,11 +9,12 @@ from serving.cells import json_of, shown
 from serving.items import ItemTable, open_items
 from serving.tables import Findings, Row, name_of
 from stillhouse.records import CharSpan, Item, Value
-from stillhouse.task import Task
+from stillhouse.task import KindName, Task
 
 OF_LABELS = ("single_label", "multi_label")  # their values can be checked without the text
 PREDICATE = "V"  # the tag that PropBank gives the predicate itself
 WANTED = {
+    "single_label": "one name",
     "multi_label": "a list of names",
     "spans": "a list of spans or of tags",
     "roles": "a list of spans or of tags",
@@ -94,6 +95,33 @@ def spans_of_tags(tags: Sequence[str], tokens: Sequence[CharSpan]) -> list[dict[
             spans.append({"start": start, "end": end, "label": label})
         inside = label
     return spans
+
+
+def names_in(kind: KindName, cell: object) -> set[str]:
+    """The labels (or fields) that a cell mentions, whether or not a task has them.
+
+    Raises ValueError, with what the cell holds, where it has another form than the kind's.
+    """
+    if name_of(cell) == "":
+        return set()
+    said = _spelled(cell) if isinstance(cell, str) and kind != "single_label" else cell
+    one = not isinstance(said, list | dict)
+    if one != (kind == "single_label") or isinstance(said, dict) != (kind == "fields"):
+        raise ValueError(type(said).__name__)
+    if one:
+        return {name_of(said)}
+    assert isinstance(said, list | dict)
+    names = {name_of(part["label"]) for part in said if isinstance(part, dict) and "label" in part}
+    plain = [name_of(part) for part in said if not isinstance(part, dict)]
+    names |= {name.partition("-")[2] for name in plain} if kind in {"spans", "roles"} else set(plain)
+    return names - ({"", PREDICATE} if kind == "roles" else {""})
+
+
+def _spelled(text: str) -> object:
+    try:
+        return json_of(text, "", "")
+    except ValueError:
+        return text
 
 
 def _item(table: ItemTable, row: Row, known: dict[str, Item], task: Task) -> tuple[str, Item | None, list[str]]:

@@ -22,8 +22,8 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def init(data: Path | str, out: Path, *, name: str = "mine", text: str = "", label: str = "") -> Path:
-    return write_task(str(data), out, name=name, text=text, label=label, split="train")
+def init(data: Path | str, out: Path, *, name: str = "mine", text: str = "", label: str = "", **more: Any) -> Path:
+    return write_task(str(data), out, name=name, text=text, label=label, split="train", **more)
 
 
 def labelled(path: Path, labels: list[str], column: str = "label") -> Path:
@@ -149,3 +149,40 @@ def test_a_dataset_that_cannot_be_had_is_one_clear_error(tmp_path: Path) -> None
     with pytest.raises(InputError, match="what to do: check name, split and network"):
         init("hub:nobody/nothing-of-this-name", tmp_path / "out")
     assert not (tmp_path / "out" / "task.toml").exists()
+
+
+WORDS = {"tokens": ["Ada", "met", "Bob"], "predicate_index": 1}
+KINDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "multi_label": ({"labels": ["joy", "fear"]}, ("fear", "joy")),
+    "spans": ({"entities": [{"start": 0, "end": 3, "label": "PER"}]}, ("PER",)),
+    "tokens": ({**WORDS, "tags": ["N", "V", "N"]}, ("N", "V")),
+    "roles": ({**WORDS, "tags": ["B-A0", "B-V", "B-A1"]}, ("A0", "A1")),
+    "fields": ({"fields": {"who": ["Ada"], "day": None}}, ("day", "who")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_found_in_the_column_of_every_kind(tmp_path: Path, kind: str) -> None:
+    """Lists, spans, tags and objects; columns of tokens and focus are guessed where the kind needs them."""
+    row, wanted = KINDS[kind]
+    task = load_task(init(written(tmp_path / "d.jsonl", [{"text": "Ada met Bob", **row}]), tmp_path / "out", kind=kind))
+    assert task.kind == kind
+    assert tuple(f.name for f in task.fields) + task.label_names == wanted
+    assert (task.data.tokens, task.data.focus) == (
+        "tokens" if "tokens" in row else None,
+        "predicate_index" if kind == "roles" else None,
+    )
+
+
+def test_a_column_the_kind_needs_is_asked_for(tmp_path: Path) -> None:
+    """The task can be read, and says which column it has not found."""
+    path = init(written(tmp_path / "d.jsonl", [{"text": "hello"}]), tmp_path / "out", kind="roles")
+    assert (load_task(path).data.tokens, load_task(path).data.focus) == ("tokens", "focus")
+    assert path.read_text(encoding="utf-8").count("no such column was found") == 2
+
+
+def test_a_named_column_of_another_form_is_an_error(tmp_path: Path) -> None:
+    """A name where lists are expected is not cut into letters."""
+    data = written(tmp_path / "d.jsonl", [{"text": "hello", "label": "joy"}])
+    with pytest.raises(InputError, match="expected: a list of names a row"):
+        init(data, tmp_path / "out", kind="multi_label", label="label")
