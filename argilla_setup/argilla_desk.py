@@ -1,24 +1,15 @@
 """The desk in Argilla, embedded or any other server: pushes records, reads answers, and may be repeated at will."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argilla_setup.argilla_api import PAGE, ArgillaApi
-from argilla_setup.argilla_dataset import (
-    BLIND,
-    FIELD,
-    QUESTION,
-    REASON,
-    ROUND,
-    UNCERTAINTY,
-    create_dataset,
-    dataset_name,
-    guidelines,
-)
+from argilla_setup.argilla_dataset import BLIND, ROUND, UNCERTAINTY, create_dataset, dataset_name, guidelines
+from argilla_setup.argilla_record import item_of, to_argilla, value_of
 from argilla_setup.desk import DeskRecord, is_rehearsed
+from kinds.registry import kind_of
 from stillhouse.errors import DeskError
-from stillhouse.records import Answer, MetadataValue
+from stillhouse.records import Answer
 from stillhouse.task import Task
 
 CHUNK = 100
@@ -31,7 +22,8 @@ class ArgillaDesk:
 
     def __init__(self, url: str, api_key: str, task: Task) -> None:
         self.api = ArgillaApi(url.rstrip("/"), api_key)
-        self.task = task
+        self.task, self.kind = task, kind_of(task)
+        self._sent_back: list[str] = []
 
     def publish(self, batch: Sequence[DeskRecord]) -> int:
         """Push in chunks that each arrive whole or not at all; known items are left as they were first published."""
@@ -46,14 +38,14 @@ class ArgillaDesk:
         records = [by_id[item_id] for item_id in dict.fromkeys(record.item_id for record in batch)]
         # The same record again goes through, as an upsert: on a stock server it mends a search index that missed it.
         due = [record for record in records if _same_asking(published.get(record.item_id), record)]
-        question_id = self._question_id(dataset_id)
+        question_ids = self._question_ids(dataset_id)
         for start in range(0, len(due), CHUNK):
             chunk = due[start : start + CHUNK]
             self.api.call(
                 "PUT",
                 f"/datasets/{dataset_id}/records/bulk",
                 doing=f"pushing records {start + 1} to {start + len(chunk)} of {len(due)}",
-                body={"items": [_to_argilla(record, question_id) for record in chunk]},
+                body={"items": [to_argilla(record, self.kind, question_ids) for record in chunk]},
             )
         return sum(record.item_id not in published for record in records)
 
@@ -63,13 +55,38 @@ class ArgillaDesk:
         if dataset_id is None:
             return []
         names = self._usernames()
-        answers = [
-            _answer(record, response, names)
-            for record in self.api.records(dataset_id, doing="reading answers", include="responses")
-            for response in record.get("responses") or ()
-            if response["status"] in _GIVEN and record["external_id"] is not None
-        ]
+        answers, self._sent_back = [], []
+        for record in self.api.records(dataset_id, doing="reading answers", include="responses"):
+            for response in _given(record) if record["external_id"] is not None else ():
+                annotator = names.get(response["user_id"], response["user_id"])
+                answer = self._answer(record, response, annotator)
+                answers += [answer] if answer else []
         return sorted(answers, key=lambda answer: (answer.item_id, answer.annotator))
+
+    def sent_back(self) -> list[str]:
+        return list(self._sent_back)
+
+    def _answer(self, record: Mapping[str, Any], response: Mapping[str, Any], annotator: str) -> Answer | None:
+        """None where the responses together make no possible value: they become a draft of the same person again."""
+        value, problems = None, list[str]()
+        if response["status"] == "submitted":
+            value, problems = value_of(self.kind, item_of(record, self.kind), response["values"])
+        if problems:
+            body = {"status": "draft", "values": response["values"]}
+            self.api.call("PUT", f"/responses/{response['id']}", doing="sending an answer back", body=body)
+            link = self.link().replace("status=pending", "status=draft")
+            self._sent_back.append(
+                f"{record['external_id']!r} by {annotator}: {'; '.join(problems)}; mend it at {link}"
+            )
+            return None
+        return Answer(
+            item_id=record["external_id"],
+            annotator=annotator,
+            label=value,
+            blind=(record["metadata"] or {}).get(BLIND) == _YES,
+            rehearsed=is_rehearsed(annotator),
+            answered_at=_in_utc(response["updated_at"]),
+        )
 
     def waiting(self) -> int:
         wanted = self.task.desk.min_submitted
@@ -131,7 +148,7 @@ class ArgillaDesk:
             self.api.call("DELETE", f"/datasets/{found['id']}", doing="removing a half made dataset")
             found = None
         if found is None:
-            return create_dataset(self.api, self.task)
+            return create_dataset(self.api, self.kind)
         wanted = {
             "guidelines": guidelines(self.task),
             "distribution": {"strategy": "overlap", "min_submitted": self.task.desk.min_submitted},
@@ -140,9 +157,11 @@ class ArgillaDesk:
             self.api.call("PATCH", f"/datasets/{found['id']}", doing="updating guidelines and overlap", body=wanted)
         return str(found["id"])
 
-    def _question_id(self, dataset_id: str) -> str:
-        items = self.api.call("GET", f"/datasets/{dataset_id}/questions", doing="reading the question")["items"]
-        return next(str(each["id"]) for each in items if each["name"] == QUESTION)
+    def _question_ids(self, dataset_id: str) -> dict[str, str]:
+        questions = self.api.call("GET", f"/datasets/{dataset_id}/questions", doing="looking for the questions")[
+            "items"
+        ]
+        return {question["name"]: question["id"] for question in questions}
 
     def _usernames(self) -> dict[str, str]:
         """Names by id. An admin's key may not list all users, so it lists those of the workspace."""
@@ -161,62 +180,8 @@ def _same_asking(metadata: Mapping[str, Any] | None, record: DeskRecord) -> bool
     return metadata.get(ROUND) == record.round and metadata.get(BLIND) == (_YES if record.blind else _NO)
 
 
-def _to_argilla(record: DeskRecord, question_id: str) -> dict[str, Any]:
-    suggestions = []
-    if record.suggestion is not None:
-        score = record.suggestion.score
-        suggestions = [
-            {
-                "question_id": question_id,
-                "value": record.suggestion.label,
-                "score": min(max(score, 0.0), 1.0) if math.isfinite(score) else None,
-                "agent": record.suggestion.agent,
-                "type": "model",
-            }
-        ]
-    return {
-        "external_id": record.item_id,
-        "fields": {FIELD: _sendable(record.text)},
-        "metadata": _metadata(record),
-        "suggestions": suggestions,
-    }
-
-
-def _metadata(record: DeskRecord) -> dict[str, MetadataValue]:
-    ours: dict[str, MetadataValue] = {
-        ROUND: record.round,
-        REASON: record.reason,
-        UNCERTAINTY: record.uncertainty,
-        BLIND: _YES if record.blind else _NO,
-    }
-    theirs = {f"item_{name}" if name in ours else name: value for name, value in record.metadata.items()}
-    return {
-        name: _sendable(value) if isinstance(value, str) else value
-        for name, value in {**theirs, **ours}.items()
-        if not isinstance(value, float) or math.isfinite(value)  # JSON has no NaN, and Argilla refuses it
-    }
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair cannot be written as UTF-8: it becomes U+FFFD; everything else stays as it is."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def _given(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [response for response in record.get("responses") or () if response["status"] in _GIVEN]
-
-
-def _answer(record: Mapping[str, Any], response: Mapping[str, Any], names: Mapping[str, str]) -> Answer:
-    annotator = names.get(response["user_id"], response["user_id"])
-    submitted = response["status"] == "submitted"
-    return Answer(
-        item_id=record["external_id"],
-        annotator=annotator,
-        label=response["values"][QUESTION]["value"] if submitted else None,
-        blind=(record["metadata"] or {}).get(BLIND) == _YES,
-        rehearsed=is_rehearsed(annotator),
-        answered_at=_in_utc(response["updated_at"]),
-    )
 
 
 def _in_utc(moment: str) -> str:

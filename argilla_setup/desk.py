@@ -1,30 +1,32 @@
 """What every desk offers: records go out to people, answers come back; Argilla and plain files both do it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from stillhouse.records import Answer, MetadataValue, Suggestion
+from stillhouse.records import Answer, Item, Suggestion
 
 REHEARSED_PREFIX = "rehearsed-"  # annotators of this name are simulated, on every desk
 
 
 @dataclass(frozen=True, slots=True)
 class DeskRecord:
-    """One item as people get it: the text, why it is asked, and a suggestion unless it is asked blind."""
+    """One item as people get it: why it is asked, and a suggestion unless it is asked blind."""
 
-    item_id: str
-    text: str
+    item: Item
     round: int
     reason: str
     uncertainty: float
     blind: bool
     suggestion: Suggestion | None = None
-    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.blind and self.suggestion is not None:
             raise ValueError(f"item {self.item_id!r} is asked blind and must not carry a suggestion")
+
+    @property
+    def item_id(self) -> str:
+        return self.item.id
 
 
 class Desk(Protocol):
@@ -36,6 +38,13 @@ class Desk(Protocol):
 
     def collect(self) -> list[Answer]:
         """Every answer given so far, as it stands now; a pass (a discarded record) has the label None."""
+        ...
+
+    def sent_back(self) -> list[str]:
+        """What the last `collect` could not use, a line each: which item, whose answer, what is wrong, where to mend it.
+
+        Such an answer is no answer: the item waits, and the person still has what they did.
+        """
         ...
 
     def waiting(self) -> int:

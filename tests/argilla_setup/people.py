@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from argilla_setup.argilla_api import ArgillaApi
-from argilla_setup.argilla_dataset import QUESTION
 from argilla_setup.argilla_desk import ArgillaDesk
 from argilla_setup.desk import DeskRecord
-from stillhouse.records import Suggestion
+from kinds.single_label import QUESTION
+from stillhouse.records import Item, Suggestion
 from stillhouse.task import Data, Desk, Label, Task, Teacher
 
 LABELS = ("billing", "delivery", "returns")
@@ -35,7 +35,8 @@ def a_task(name: str, labels: tuple[str, ...] = LABELS, min_submitted: int = 1, 
 def a_record(item_id: str, text: str = "Where is my parcel?", *, blind: bool = False, **changes: Any) -> DeskRecord:
     suggestion = None if blind else Suggestion(label="delivery", score=0.625, agent="teacher t")
     given = {"round": 1, "reason": "uncertain", "uncertainty": 0.5, "suggestion": suggestion, **changes}
-    return DeskRecord(item_id=item_id, text=text, blind=blind, **given)
+    item = Item(item_id, text, metadata=given.pop("metadata", {}))
+    return DeskRecord(item, blind=blind, **given)
 
 
 def records_of(desk: ArgillaDesk) -> dict[str, dict[str, Any]]:
@@ -71,8 +72,15 @@ class Person:
 
     def answers(self, item_id: str, label: str | None, status: str = "submitted") -> None:
         """The first answer to an item, or the edit of it. `label` None with status discarded is a pass."""
+        self.responds(item_id, {QUESTION: label} if label else None, status)
+
+    def responds(self, item_id: str, values: dict[str, Any] | None, status: str = "submitted") -> None:
+        """The same with a response to each question, by its name."""
         record = records_of(self.desk)[item_id]
-        body: dict[str, Any] = {"status": status, "values": {QUESTION: {"value": label}} if label else None}
+        body: dict[str, Any] = {
+            "status": status,
+            "values": values and {name: {"value": value} for name, value in values.items()},
+        }
         mine = self.api.call("GET", "/me", doing="testing")["id"]
         given = [each["id"] for each in record["responses"] if each["user_id"] == mine]
         if given:

@@ -4,7 +4,7 @@ import pytest
 
 from argilla_setup.desk import DeskRecord
 from stillhouse.errors import DeskError, InputError
-from stillhouse.records import Suggestion
+from stillhouse.records import Item, Suggestion
 from stillhouse.task import Label
 from tests.argilla_setup.people import LABELS, NewDesk, Person, a_record, a_task, records_of, unique
 
@@ -54,7 +54,7 @@ def test_suggestions_arrive_with_score_and_agent_and_never_on_blind_records(new_
 def test_a_blind_record_cannot_be_made_with_a_suggestion() -> None:
     """The mistake is caught where the record is made, not after people have seen it."""
     with pytest.raises(ValueError, match="asked blind"):
-        DeskRecord("i", "t", 1, "random", 0.1, blind=True, suggestion=Suggestion("billing", 0.5, "t"))
+        DeskRecord(Item("i", "t"), 1, "random", 0.1, blind=True, suggestion=Suggestion("billing", 0.5, "t"))
 
 
 def test_a_record_keeps_the_way_it_was_first_asked(new_desk: NewDesk) -> None:

@@ -108,12 +108,12 @@ def test_every_bad_line_is_named_and_no_good_one_is_lost(desk: FileDesk) -> None
     for said in (
         "8 bad lines",
         "bo.jsonl, line 2: the id 'zzz' was never published",
-        "bo.jsonl, line 3: the label 'biling' is not in the task; did you mean 'billing'?",
+        "bo.jsonl, line 3: 'biling' is not a label of the task (did you mean 'billing'?)",
         "bo.jsonl, line 4: not JSON",
         "bo.jsonl, line 5: expected an object, found list",
         "bo.jsonl, line 6: the field 'label' is missing",
         "bo.jsonl, line 7: the annotator must be a text",
-        "bo.jsonl, line 8: the label ['billing'] is not in the task",
+        "bo.jsonl, line 8: ['billing'] is not a label of the task",
         "old.jsonl, line 1: not UTF-8 (byte 24 is 0xfc)",
     ):
         assert said in str(caught.value)

@@ -10,31 +10,39 @@ from argilla_setup.argilla_desk import ArgillaDesk
 from argilla_setup.embedded import Connection
 from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
+from kinds.registry import kind_of
 from stillhouse.errors import InputError
-from tests.argilla_setup.people import LABELS, Person, a_record, a_task, records_of, unique
+from stillhouse.records import Item
+from tests.argilla_setup.people import Person, a_record, a_task, records_of, unique
 
 IDS = [f"i{n}" for n in range(100)]
-EXPERTS = RehearsedExperts(dict.fromkeys(IDS, "billing"), LABELS, error_rate=0.3, annotators=2, seed=5)
+EXPERTS = RehearsedExperts(
+    dict.fromkeys(IDS, "billing"), kind_of(a_task("rehearsed")), error_rate=0.3, annotators=2, seed=5
+)
 
 
 def test_they_err_as_often_as_told_and_in_every_way() -> None:
     """Over many items the share of wrong answers is the error rate, and the other labels are equally likely."""
     known = {f"i{n}": "billing" for n in range(4000)}
     experts = dataclasses.replace(EXPERTS, known=known)
-    answers = [experts.answer(item, "rehearsed-1") for item in known]
+    answers = [experts.answer(Item(item, ""), "rehearsed-1") for item in known]
     assert answers.count("billing") / 4000 == pytest.approx(0.7, abs=0.03)
     assert answers.count("delivery") / 4000 == pytest.approx(0.15, abs=0.025)
     assert answers.count("returns") / 4000 == pytest.approx(0.15, abs=0.025)
-    assert all(dataclasses.replace(experts, error_rate=0.0).answer(item, "rehearsed-1") == "billing" for item in IDS)
-    assert all(dataclasses.replace(experts, error_rate=1.0).answer(item, "rehearsed-1") != "billing" for item in IDS)
+    assert all(
+        dataclasses.replace(experts, error_rate=0.0).answer(Item(item, ""), "rehearsed-1") == "billing" for item in IDS
+    )
+    assert all(
+        dataclasses.replace(experts, error_rate=1.0).answer(Item(item, ""), "rehearsed-1") != "billing" for item in IDS
+    )
 
 
 def test_an_answer_depends_on_seed_item_and_annotator_only() -> None:
     """A repeat gives the same answers; another seed or annotator gives others."""
-    first = [EXPERTS.answer(item, "rehearsed-1") for item in IDS]
-    assert [EXPERTS.answer(item, "rehearsed-1") for item in reversed(IDS)] == first[::-1]
-    assert [EXPERTS.answer(item, "rehearsed-2") for item in IDS] != first
-    assert [dataclasses.replace(EXPERTS, seed=6).answer(item, "rehearsed-1") for item in IDS] != first
+    first = [EXPERTS.answer(Item(item, ""), "rehearsed-1") for item in IDS]
+    assert [EXPERTS.answer(Item(item, ""), "rehearsed-1") for item in reversed(IDS)] == first[::-1]
+    assert [EXPERTS.answer(Item(item, ""), "rehearsed-2") for item in IDS] != first
+    assert [dataclasses.replace(EXPERTS, seed=6).answer(Item(item, ""), "rehearsed-1") for item in IDS] != first
 
 
 def test_they_answer_in_argilla_as_annotators_of_their_own(embedded: Connection) -> None:
@@ -51,7 +59,7 @@ def test_they_answer_in_argilla_as_annotators_of_their_own(embedded: Connection)
     answers = desk.collect()
     assert {answer.annotator for answer in answers} == {"rehearsed-1", "rehearsed-2", "rehearsed-3"}
     assert all(answer.rehearsed for answer in answers)
-    assert [a.label for a in answers] == [experts.answer(a.item_id, a.annotator) for a in answers]
+    assert [a.label for a in answers] == [experts.answer(Item(a.item_id, ""), a.annotator) for a in answers]
     users = desk.api.call("GET", "/users", doing="testing")["items"]
     assert {user["role"] for user in users if user["username"].startswith("rehearsed-")} == {"annotator"}
 
@@ -101,5 +109,5 @@ def test_they_answer_in_files_too(tmp_path: Path) -> None:
     assert answer_in_files(desk, EXPERTS) == 0
     answers = desk.collect()
     assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == ["rehearsed-1.jsonl", "rehearsed-2.jsonl"]
-    assert all(a.rehearsed and a.label == EXPERTS.answer(a.item_id, a.annotator) for a in answers)
+    assert all(a.rehearsed and a.label == EXPERTS.answer(Item(a.item_id, ""), a.annotator) for a in answers)
     assert (len(answers), desk.waiting()) == (24, 0)

@@ -1,0 +1,168 @@
+"""One record as Argilla holds it: from an item and a suggestion, and back to the item and to what a person said."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from argilla_setup.argilla_dataset import (
+    BLIND,
+    CANNOT_SAY,
+    DOUBT,
+    FOCUS,
+    GIVEN,
+    IMAGE,
+    PAIR,
+    REASON,
+    ROUND,
+    TEXT,
+    UNCERTAINTY,
+    YES,
+    is_marked,
+    questions_of,
+)
+from argilla_setup.desk import DeskRecord
+from argilla_setup.page import as_html, from_html, spans_in_text, spans_on_page
+from kinds.kind import Kind, Question
+from stillhouse.records import CharSpan, Item, MetadataValue, Suggestion, Value
+
+_AROUND_CHARS = 120  # of the text on each side of what is asked about
+_SHOWABLE = ("https://", "http://", "data:")
+
+
+def to_argilla(record: DeskRecord, kind: Kind, question_ids: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "external_id": record.item_id,
+        "fields": _fields(record, kind),
+        "metadata": _metadata(record),
+        "suggestions": _suggestions(record.item, record.suggestion, kind, question_ids) if record.suggestion else [],
+    }
+
+
+def item_of(record: Mapping[str, Any], kind: Kind) -> Item:
+    """The item of a record, as far as an answer can depend on it."""
+    fields, given = record["fields"], json.loads((record["metadata"] or {}).get(GIVEN) or "{}")
+    return Item(
+        record["external_id"],
+        from_html(fields[TEXT]) if is_marked(kind) else fields[TEXT],
+        pair=fields.get(PAIR) or "",
+        tokens=tuple(_span(each) for each in given["tokens"]) if "tokens" in given else None,
+        focus=_span(given["focus"]) if "focus" in given else None,
+    )
+
+
+def responses_of(kind: Kind, item: Item, value: Value) -> dict[str, Any]:
+    """What the page would send for a person who says `value`: empty marks count as an answer, other empties do not."""
+    said: dict[str, Any] = {}
+    suggested = kind.suggest(item, value)
+    known = {question.name for question in kind.questions()}
+    for question in questions_of(kind):
+        if suggested.get(question.name):
+            said[question.name] = _on_page(item, question, suggested[question.name])
+        elif question.type == "span":
+            said[question.name] = []
+        elif question.name not in known:
+            said[question.name] = YES
+    return said
+
+
+def value_of(kind: Kind, item: Item, values: Mapping[str, Mapping[str, Any]]) -> tuple[Value | None, list[str]]:
+    """What the responses amount to and what is wrong with it; None where the person cannot say."""
+    asked = {question.name: question for question in questions_of(kind)}
+    known = {question.name for question in kind.questions()}
+    if any(each["value"] == CANNOT_SAY for name, each in values.items() if name not in known):
+        return None, []
+    responses = {
+        name: spans_in_text(item.text, each["value"]) if asked[name].type == "span" else each["value"]
+        for name, each in values.items()
+        if name in known
+    }
+    value = kind.answer(item, responses)
+    return value, kind.problems(item, value)
+
+
+def _on_page(item: Item, question: Question, value: Any) -> Any:
+    if question.type == "span":
+        return spans_on_page(item.text, value)
+    if question.type == "rating":
+        return int(value)
+    return sendable(value) if isinstance(value, str) else value
+
+
+def _suggestions(
+    item: Item, suggestion: Suggestion, kind: Kind, question_ids: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "question_id": question_ids[name],
+            "value": value,
+            "score": _score(suggestion, value),
+            "agent": suggestion.agent,
+            "type": "model",
+        }
+        for name, value in responses_of(kind, item, suggestion.label).items()
+        if value != []  # nothing marked is nothing to show
+    ]
+
+
+def _score(suggestion: Suggestion, value: object) -> float | list[float] | None:
+    """A list has a score for each part: its own where it is known, else that of the whole."""
+    scores = list(suggestion.part_scores) if isinstance(value, list) else [suggestion.score]
+    if isinstance(value, list) and len(scores) != len(value):
+        scores = [suggestion.score] * len(value)
+    if not all(math.isfinite(score) for score in scores):
+        return None
+    bounded = [min(max(float(score), 0.0), 1.0) for score in scores]
+    return bounded if isinstance(value, list) else bounded[0]
+
+
+def _fields(record: DeskRecord, kind: Kind) -> dict[str, str]:
+    item, data = record.item, kind.task.data
+    text = sendable(item.text)
+    fields = {TEXT: as_html(text) if is_marked(kind) else text}
+    if data.pair:
+        fields[PAIR] = sendable(item.pair)
+    if data.focus and item.focus:
+        fields[FOCUS] = sendable(_marked(item.text, item.focus))
+    if data.image and item.image.startswith(_SHOWABLE):
+        fields[IMAGE] = item.image
+    if kind.task.kind != "single_label" and record.suggestion and record.suggestion.doubt:
+        fields[DOUBT] = sendable(record.suggestion.doubt)
+    return fields
+
+
+def _marked(text: str, focus: CharSpan) -> str:
+    """What is asked about, in brackets, with the text around it."""
+    start, end = focus
+    before, after = text[max(start - _AROUND_CHARS, 0) : start], text[end : end + _AROUND_CHARS]
+    opened = "…" if start > _AROUND_CHARS else ""
+    closed = "…" if len(text) - end > _AROUND_CHARS else ""
+    return f"{opened}{before}[[{text[start:end]}]]{after}{closed}"
+
+
+def _metadata(record: DeskRecord) -> dict[str, MetadataValue]:
+    ours: dict[str, MetadataValue] = {
+        ROUND: record.round,
+        REASON: record.reason,
+        UNCERTAINTY: record.uncertainty,
+        BLIND: "yes" if record.blind else "no",
+    }
+    item = record.item
+    given = {"tokens": item.tokens, "focus": item.focus}
+    if any(part is not None for part in given.values()):
+        ours[GIVEN] = json.dumps({name: part for name, part in given.items() if part is not None})
+    theirs = {f"item_{name}" if name in {*ours, GIVEN} else name: value for name, value in item.metadata.items()}
+    return {
+        name: sendable(value) if isinstance(value, str) else value
+        for name, value in {**theirs, **ours}.items()
+        if not isinstance(value, float) or math.isfinite(value)  # JSON has no NaN, and Argilla refuses it
+    }
+
+
+def sendable(text: str) -> str:
+    """Half a surrogate pair cannot be written as UTF-8: it becomes U+FFFD; everything else stays as it is."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _span(pair: Any) -> CharSpan:
+    return int(pair[0]), int(pair[1])
