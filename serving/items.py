@@ -1,6 +1,7 @@
 """The rows of a table as items: text, pair, tokens, focus and image, read and checked together."""
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -171,16 +172,15 @@ def _aligned(text: str, tokens: Sequence[str], column: str) -> tuple[CharSpan, .
 
 def _made_columns(path: Path, convert: Convert) -> list[str]:
     """The columns of the first row that can be converted. Raises TaskError where none of the first rows can."""
-    findings = Findings()
-    for number, (place, row) in enumerate(read_rows(path)):
+    problems = []
+    for place, row in itertools.islice(read_rows(path), ROWS_TRIED):
         made, failed = converted(convert, row)
         if not failed:
             return list(made)
-        findings.add(f"{place}: {failed}")
-        if number + 1 == ROWS_TRIED:
-            break
-    findings.raise_any(path)
-    return []
+        problems.append(f"{place}: {failed}")
+    if len(problems) == ROWS_TRIED:
+        problems.append(f"none of the first {ROWS_TRIED} rows can be converted; the others were not tried")
+    raise TaskError(problems, where=str(path))
 
 
 def _repeated(place: str, item_id: str, first_id: str, place_of_id: dict[str, str], data: Data) -> str:

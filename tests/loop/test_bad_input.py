@@ -52,6 +52,18 @@ def without_column(path: Path, name: str) -> None:
     write_rows(path, [{key: value for key, value in row.items() if key != name} for row in rows_of(path)])
 
 
+def with_tokens(world: World, *, of_second: list[str]) -> None:
+    """A pool whose rows have tokens, of the second row these."""
+    edit(world.task, "[data]", '[data]\ntokens = "words"')
+    rows = [{**row, "words": row["text"].split()} for row in rows_of(world.pool)]
+    write_rows(world.pool, [rows[0], {**rows[1], "words": of_second}, *rows[2:]])
+
+
+def with_converter(world: World, code: str) -> None:
+    edit(world.task, "[data]", '[data]\nconvert = "own:make"')
+    (world.home / "own.py").write_text(code)
+
+
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -81,6 +93,20 @@ FILES: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "gold label": (lambda w: with_row(w.gold, team="netop"), ("gold.jsonl", "line 2:", "'netop'", "netops")),
     "missing gold column": (lambda w: without_column(w.gold, "team"), ("gold.jsonl", "no column 'team'")),
     "experts' label": (lambda w: with_row(w.experts, team="nobody"), ("experts.jsonl", "line 2:", "'nobody'")),
+    "tokens not in the text": (
+        lambda w: with_tokens(w, of_second=["nope"]),
+        ("line 2:", "token 0 ('nope')", "set data.text = 'words'"),
+    ),
+    "tokens missing": (lambda w: edit(w.task, "[data]", '[data]\ntokens = "words"'), ("no column 'words'",)),
+    "pair missing": (lambda w: edit(w.task, "[data]", '[data]\npair = "target"'), ("no column 'target'",)),
+    "converter missing": (
+        lambda w: edit(w.task, "[data]", '[data]\nconvert = "own:make"'),
+        ("data.convert", "own:make", "No module named 'own'"),
+    ),
+    "converter fails": (
+        lambda w: with_converter(w, "def make(row):\n    return {}[row['id']]\n"),
+        ("line 1: data.convert: KeyError", "none of the first 20 rows"),
+    ),
     "missing recording": (lambda w: (w.home / "replies.jsonl").unlink(), ("replies.jsonl", "correct the path")),
 }
 
