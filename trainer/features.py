@@ -39,16 +39,15 @@ class Features:
 class Batch:
     """Some texts on the model's device: padded windows, and how their states add up to units.
 
-    `ids`, `mask` and `types` are (b, t); state number `states[i]` of the b * t belongs to pooled row `rows[i]`, the
-    mean of `counts` states. `units` are the pooled rows that are units, `focus` those of each unit's focus.
+    `ids`, `mask` and `types` are (b, t). Pooled row r is the mean of the states numbered states[offsets[r]] to
+    states[offsets[r + 1] - 1] of the b * t. `units` are the pooled rows that are units, `focus` each unit's focus.
     """
 
     ids: torch.Tensor
     mask: torch.Tensor
     types: torch.Tensor | None
     states: torch.Tensor
-    rows: torch.Tensor
-    counts: torch.Tensor
+    offsets: torch.Tensor
     units: torch.Tensor
     focus: torch.Tensor | None
     surface: torch.Tensor
@@ -149,14 +148,13 @@ def collate(windows: Windows, texts: NDArray[np.int64], encoder: Any) -> Batch:
     pooled = np.concatenate(rows)
     types = None if windows.types is None else [window for text in texts for window in windows.types[text]]
     ids, mask = padded(flat)
-    counts = np.maximum(np.bincount(pooled, minlength=row), 1)
+    assert (np.diff(pooled) >= 0).all(), "the tokens of a pooled row stand together"
     return Batch(
         ids,
         mask,
         None if types is None else padded(types)[0],
         _on_device(np.concatenate(states)),
-        _on_device(pooled),
-        _on_device(counts.astype(np.float32)[:, None]),
+        _on_device(np.searchsorted(pooled, np.arange(row))),
         _on_device(np.concatenate(units)),
         _on_device(np.concatenate(focus)) if windows.with_focus else None,
         _on_device(windows.surface[windows.units_of(texts)]),
@@ -182,10 +180,10 @@ def unit_vectors(encoder: Any, batch: Batch) -> torch.Tensor:
 
 
 def _pooled(states: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """(r, d): the unit-length mean of the states that belong to each pooled row."""
-    flat = states.reshape(-1, states.shape[-1])[batch.states].float()
-    total = flat.new_zeros(len(batch.counts), flat.shape[1]).index_add(0, batch.rows, flat)
-    return torch.nn.functional.normalize(total / batch.counts, dim=1)
+    """(r, d): the unit-length mean of the states of each pooled row; 0 for a row without any."""
+    flat = states.reshape(-1, states.shape[-1]).float()
+    mean = torch.nn.functional.embedding_bag(batch.states, flat, batch.offsets, mode="mean")
+    return torch.nn.functional.normalize(mean, dim=1)
 
 
 def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:

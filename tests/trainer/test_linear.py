@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from stillhouse.errors import InputError
 from stillhouse.probabilities import softmax
 from trainer.calibrate import fit_temperature
-from trainer.linear import cross_entropy, fit_linear, out_of_fold
+from trainer.linear import MANY_ROWS, LinearHead, cross_entropy, fit_linear, out_of_fold
 
 
 def blobs(
@@ -45,6 +45,48 @@ def test_a_text_without_weight_teaches_nothing() -> None:
     w[:50] = 0
     full, rest = fit_linear(X, np.eye(4)[y], w, C=1.0), fit_linear(X[50:], np.eye(4)[y[50:]], w[50:], C=1.0)
     assert np.abs(full.logits(X) - rest.logits(X)).max() < 0.02
+
+
+def test_a_row_of_weight_0_may_have_any_target() -> None:
+    """What is unknown (nan) is ignored where it weighs nothing."""
+    X, y, _ = blobs(1)
+    Y, w = np.eye(4)[y], np.ones(len(X))
+    Y[:30], w[:30] = np.nan, 0.0
+    assert np.allclose(fit_linear(X, Y, w).logits(X), fit_linear(X[30:], Y[30:]).logits(X), atol=0.02)
+
+
+@pytest.mark.parametrize("width", [2, 3, 6])
+def test_blocks_are_regressions_side_by_side(width: int) -> None:
+    """Each block of columns is the distribution that a head of its own would give."""
+    rng = np.random.default_rng(0)
+    X, y, w = blobs(4)
+    Y = np.concatenate([np.eye(width)[y % width], np.eye(width)[rng.integers(0, width, len(X))]], axis=1)
+    both = softmax(fit_linear(X, Y, w, C=1.0, width=width, tolerance=1e-7).logits(X), width)
+    for block in (slice(0, width), slice(width, 2 * width)):
+        alone = softmax(fit_linear(X, Y[:, block], w, C=1.0, tolerance=1e-7).logits(X))
+        assert np.abs(both[:, block] - alone).max() < 2e-3
+
+
+def test_many_rows_reach_the_same_head_by_way_of_a_few() -> None:
+    """The fit on every eighth row is only where the fit on all of them starts."""
+    X, y, w = blobs(5, n=MANY_ROWS + 500)
+    nothing = LinearHead(np.zeros((4, 6), dtype=np.float32), np.zeros(4, dtype=np.float32))
+    straight = fit_linear(X, np.eye(4)[y], w, start=nothing, tolerance=1e-7)
+    assert np.abs(fit_linear(X, np.eye(4)[y], w, tolerance=1e-7).logits(X) - straight.logits(X)).max() < 0.02
+
+
+def test_cross_entropy_is_the_mean_over_blocks() -> None:
+    """A row of two distributions counts as one."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(5, 6)), softmax(rng.normal(size=(5, 6)), 3)
+    halves = [cross_entropy(logits[:, part], targets[:, part], 2.0) for part in (slice(0, 3), slice(3, 6))]
+    assert np.allclose(cross_entropy(logits, targets, 2.0, 3), np.mean(halves, axis=0))
+
+
+def test_columns_that_are_not_blocks_are_refused() -> None:
+    """Five columns are not blocks of two."""
+    with pytest.raises(InputError, match="a multiple of 2"):
+        fit_linear(np.ones((3, 2)), np.full((3, 5), 0.2), width=2)
 
 
 def test_a_text_does_not_influence_its_own_out_of_fold_prediction() -> None:
