@@ -192,3 +192,12 @@ def test_tokens_that_are_not_in_the_text_have_no_places() -> None:
 def test_dates_of_contracts_become_normal(said_date: str, normal: str | None) -> None:
     """Month, day, year become year, month, day; blanks stay blank; what is no date is none."""
     assert corpora.normal_date(said_date) == normal
+
+
+def test_parties_are_names_without_aliases() -> None:
+    """What a contract calls its parties is no part of their names; what is only an alias names nobody."""
+    assert corpora.party_names('Reed\'s, Inc. ("Reed\'s"); BC Inc., dba Full Sail (“Company”); ("Parties")') == [
+        "Reed's, Inc.",
+        "BC Inc., dba Full Sail",
+    ]
+    assert corpora.party_names("") == []

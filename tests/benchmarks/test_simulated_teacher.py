@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import simulated_fields
 from benchmarks import simulated_teacher as simulated
-from benchmarks.simulated_teacher import SimulatedTeacher, SpanHabits
+from benchmarks.simulated_spans import SpanHabits, span_values
+from benchmarks.simulated_teacher import SimulatedTeacher
 from stillhouse.records import Item
 from stillhouse.task import FieldSpec
 
@@ -111,9 +113,7 @@ def test_spans_err_in_boundary_label_and_existence() -> None:
     """All three errors occur, spurious spans too, and no two spans of an item overlap."""
     items, truths = marked()
     found: Counter[str] = Counter()
-    for item, truth, value in zip(
-        items, truths, simulated.span_values(A, items, truths, ("PER", "ORG"), HABITS), strict=True
-    ):
+    for item, truth, value in zip(items, truths, span_values(A, items, truths, ("PER", "ORG"), HABITS), strict=True):
         ends = [(span["start"], span["end"]) for span in value]
         assert all(a[1] <= b[0] for a, b in pairwise(ends)), item
         true = {(s["start"], s["end"]): s["label"] for s in truth}
@@ -130,7 +130,7 @@ def test_spans_err_in_boundary_label_and_existence() -> None:
 def test_neighbours_are_merged() -> None:
     """Of two spans with a short word between, some become one, which then is the only one there."""
     items, truths = marked("of")
-    values = simulated.span_values(A, items, truths, ("PER", "ORG"), HABITS)
+    values = span_values(A, items, truths, ("PER", "ORG"), HABITS)
     both = [(truth[0]["start"], truth[1]["end"]) for truth in truths]
     merged = [
         value for value, ends in zip(values, both, strict=True) if ends in {(s["start"], s["end"]) for s in value}
@@ -142,9 +142,7 @@ def test_a_surface_is_treated_alike_everywhere() -> None:
     """Most names are always right or always wrong: a convention, not noise."""
     items, truths = marked()
     fate: dict[str, list[bool]] = defaultdict(list)
-    for item, truth, value in zip(
-        items, truths, simulated.span_values(A, items, truths, ("PER", "ORG"), HABITS), strict=True
-    ):
+    for item, truth, value in zip(items, truths, span_values(A, items, truths, ("PER", "ORG"), HABITS), strict=True):
         right = {(s["start"], s["end"], s["label"]) for s in value}
         for s in truth:
             fate[item.text[s["start"] : s["end"]]].append((s["start"], s["end"], s["label"]) in right)
@@ -159,7 +157,7 @@ def test_nothing_is_marked_over_the_focus() -> None:
     items = [Item(f"r{at}", text, tokens=tokens, focus=(10, 14)) for at in range(40)]
     truths = [[{"start": 0, "end": 9, "label": "ORG"}, {"start": 15, "end": 21, "label": "PER"}] for _ in items]
     habits = SpanHabits(error_rate=1.0, spurious_rate=1.0, confused={})
-    values = simulated.span_values(A, items, truths, ("PER", "ORG"), habits)
+    values = span_values(A, items, truths, ("PER", "ORG"), habits)
     assert all(span["end"] <= 10 or span["start"] >= 14 for value in values for span in value)
 
 
@@ -182,14 +180,22 @@ def test_tags_are_confused_as_the_map_says() -> None:
 
 def test_wrong_fields_are_never_the_truth() -> None:
     """The announced share of filled fields is wrong: missing, cut, misread or of another field."""
-    specs = (FieldSpec(name="title"), FieldSpec(name="signed", type="date"), FieldSpec(name="ended", type="date"))
+    specs = (
+        FieldSpec(name="title"),
+        FieldSpec(name="by", many=True),
+        FieldSpec(name="signed", type="date"),
+        FieldSpec(name="ended", type="date"),
+    )
     items = [Item(f"f{at}", f"Lease (A) {at} of w{at % 9}") for at in range(300)]
-    truths = [{"title": f"Lease {at % 7} (A)", "signed": "2014-05-08", "ended": None} for at in range(300)]
+    truths = [
+        {"title": f"Lease {at % 7} (A)", "by": ["Ann Poe", "Bo"], "signed": "2014-05-08", "ended": None}
+        for at in range(300)
+    ]
     wrong = Counter[str]()
     for truth, vote in zip(
-        truths, simulated.fields(A, items, truths, specs, error_rate=0.3, spurious=0.1), strict=True
+        truths, simulated_fields.fields(A, items, truths, specs, error_rate=0.3, spurious=0.1), strict=True
     ):
         assert isinstance(vote.value, dict)
         wrong.update(name for name in truth if vote.value[name] != truth[name])
-    assert wrong["title"] + wrong["signed"] == 180
+    assert wrong["title"] + wrong["by"] + wrong["signed"] == 270
     assert wrong["ended"] == 30
