@@ -1,5 +1,6 @@
 """Where in a text the words are that a teacher repeated, even if it changed some: found, or named why not, never guessed."""
 
+import heapq
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ Finding = Literal["unaligned", "ambiguous", "overlap", "count_mismatch", "unknow
 LEAST_LIKENESS = 0.7  # of a quote and the words it may stand for (difflib's ratio: 2 * same / both lengths)
 CLEARLY_BETTER = 0.05  # two places whose likeness differs by less are both meant
 LEAST_COVERED = 0.5  # of a tagged surface's characters that must be found in the text
+MOST_COMPARED = 500  # places, those whose letters fit best: a text of one word over and over has thousands
 LONG_QUOTE = 24  # words, from which a diff with the whole text is surer than trying every place
 
 
@@ -120,6 +122,8 @@ def _settle(text: str, tagged: str, span: CharSpan, found: CharSpan | Finding) -
     if isinstance(found, str):
         return found
     surface = tagged[slice(*span)]
+    if fold(surface).text.strip() != fold(text[slice(*found)]).text.strip():
+        return found
     for shift in (0, -1, 1, -2, 2):
         if found[0] + shift >= 0 and text.startswith(surface, found[0] + shift):
             return found[0] + shift, found[0] + shift + len(surface)
@@ -165,14 +169,19 @@ def _near(true: Folded, wanted: str, count: int) -> list[tuple[float, int, int]]
     compare = SequenceMatcher(None, autojunk=False)
     compare.set_seq2(wanted)
     spread = max(1, count // 6)
-    near = []
+    bounds = []
     for first in range(len(true.tokens)):
         for last in range(first + max(1, count - spread), min(first + count + spread, len(true.tokens)) + 1):
             start, end = true.tokens[first][0], true.tokens[last - 1][1]
             compare.set_seq1(true.text[start:end])
-            if compare.real_quick_ratio() >= LEAST_LIKENESS and compare.quick_ratio() >= LEAST_LIKENESS:
-                near.append((compare.ratio(), start, end))
-    return [place for place in near if place[0] >= LEAST_LIKENESS]
+            if compare.real_quick_ratio() >= LEAST_LIKENESS and (bound := compare.quick_ratio()) >= LEAST_LIKENESS:
+                bounds.append((-bound, start, end))
+    near = []
+    for _, start, end in heapq.nsmallest(MOST_COMPARED, bounds):
+        compare.set_seq1(true.text[start:end])
+        if (likeness := compare.ratio()) >= LEAST_LIKENESS:
+            near.append((likeness, start, end))
+    return near
 
 
 def _by_diff(text: str, quote: str, true: Folded, wanted: Folded) -> list[CharSpan]:

@@ -13,6 +13,7 @@ from prompts.parse import Reading, unread
 from prompts.reply import LONGEST_READ, without_thinking
 from stillhouse.records import VoteStatus
 
+KEPT_COUNT = 0.9  # of the lines have their word's number: below that numbers mean nothing
 LEAST_LIKENESS = 0.5  # of a line's word and the token it stands for by its place alone
 _LINE = re.compile(r"^[\s\-*>`|]*(\d{1,6})\s*[:.)\t|]\s*(\S.*?)\s*$", re.MULTILINE)
 
@@ -20,8 +21,8 @@ _LINE = re.compile(r"^[\s\-*>`|]*(\d{1,6})\s*[:.)\t|]\s*(\S.*?)\s*$", re.MULTILI
 def read_numbered_tags(content: str, words: Sequence[str], labels: Spellings) -> Reading:
     """Lines `i:word:TAG`, i from 1: the value is a list of tags in the order of `words`, None where none was readable.
 
-    A line counts for the word whose number and spelling it has; else for the word it stands for in a diff of both
-    lists. So a teacher that loses count does not shift all tags after that.
+    A line counts for the word whose number and spelling it has, or that it stands for in a diff of both lists. So a
+    teacher that loses count does not shift all tags after that.
     """
     reply, changed = without_thinking(content, LONGEST_READ)
     lines = _lines(reply, words)
@@ -64,22 +65,27 @@ def _lines(reply: str, words: Sequence[str]) -> list[_Line]:
 
 
 def _assigned(lines: Sequence[_Line], words: Sequence[str]) -> dict[int, _Line]:
-    """Each line at the position of its word. Of two lines for one word none counts, unless they agree."""
+    """Each line at the position of its word: by number and word where the teacher kept count, the rest by a diff.
+
+    Of two lines for one token that do not agree none counts.
+    """
     true = [fold(word).text.strip() for word in words]
     said = [fold(line.word).text.strip() for line in lines]
-    numbered: dict[int, _Line] = {}
+    counted = [
+        0 < line.number <= len(true) and true[line.number - 1] == word for line, word in zip(lines, said, strict=True)
+    ]
+    if sum(counted) < KEPT_COUNT * len(lines):
+        return _diffed(lines, said, true)
+    places: dict[int, _Line] = {}
     twice: set[int] = set()
-    for line, word in zip(lines, said, strict=True):
-        at = line.number - 1
-        if 0 <= at < len(true) and true[at] == word:
-            if at in numbered and numbered[at].tag != line.tag:
-                twice.add(at)
-            numbered.setdefault(at, line)
-    if len(numbered) < len(true):
-        for at, line in _diffed(lines, said, true).items():
-            if at not in numbered and not any(other is line for other in numbered.values()):
-                numbered[at] = line
-    return {at: line for at, line in numbered.items() if at not in twice}
+    for line, fits in zip(lines, counted, strict=True):
+        if fits and places.setdefault(line.number - 1, line).tag != line.tag:
+            twice.add(line.number - 1)
+    fitting = {id(line) for line, fits in zip(lines, counted, strict=True) if fits}
+    for at, line in _diffed(lines, said, true).items():
+        if at not in places and id(line) not in fitting:
+            places[at] = line
+    return {at: line for at, line in places.items() if at not in twice}
 
 
 def _diffed(lines: Sequence[_Line], said: Sequence[str], true: Sequence[str]) -> dict[int, _Line]:

@@ -1,14 +1,16 @@
 """Every prompt that is sent, as a person would read it: STILLHOUSE_GOLDENS=write writes the files again."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kinds.registry import kind_of
 from prompts.render import Style, fill, frame, render, repair
 from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
-from tests.prompts.words import MANY, REVERSED, TASK, TEACHER, TRAPS
+from tests.prompts.words import KIND_ITEM, KINDS, MANY, PAIRED, REVERSED, ROLE_ITEM, TASK, TEACHER, TRAPS
 
 GOLDENS = Path(__file__).parent / "goldens"
 ITEM = Item("hd-1", "Laptop won't start & says <disk error>.\n\nSent from my phone")
@@ -41,6 +43,32 @@ def test_a_repair_reads_as_its_golden(style: Style) -> None:
     """The words that ask again change only on purpose."""
     common = frame(TASK, TEACHER, style)
     check(f"repair_{style}", repair(common, fill(common, ITEM), "Hm, hard to say.").text())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_prompt_of_each_kind_and_its_repair_read_as_their_golden(name: str) -> None:
+    """What each kind asks, and how it asks again, changes only on purpose."""
+    common = kind_of(KINDS[name]).frame(TEACHER, "verbalised")
+    prompt = fill(common, ROLE_ITEM if name == "roles" else KIND_ITEM)
+    check(f"kind_{name}", repair(common, prompt, "Hm, hard to say.").text())
+
+
+def test_a_pair_and_a_picture_read_as_their_golden() -> None:
+    """The second text has the name of its column, and markers of its own."""
+    item = replace(ITEM, pair="nuclear energy", image="https://example.com/p.png")
+    check("pair_verbalised", render(PAIRED, TEACHER, item, "verbalised").text())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_prompt_id_of_each_kind_follows_order_and_words(name: str) -> None:
+    """As for single labels; the item does not count."""
+    task = KINDS[name]
+    reworded = task.model_copy(update={"guidelines": "Other."})
+    ids = {
+        kind_of(which).frame(teacher, "verbalised").prompt_id
+        for which, teacher in ((task, TEACHER), (task, REVERSED), (reworded, TEACHER), (task, TEACHER))
+    }
+    assert len(ids) == 3
 
 
 def test_the_prefix_is_the_same_for_all_items() -> None:

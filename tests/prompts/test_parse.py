@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from prompts.labels import label_codes, spellings
 from prompts.combine import combine_samples
+from prompts.labels import label_codes, spellings
 from prompts.parse import Reading, parse_code, parse_logprobs, parse_verbalised
 from stillhouse.errors import InputError
 from tests.prompts.words import TASK, TRAPS

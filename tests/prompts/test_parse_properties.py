@@ -6,8 +6,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prompts.labels import label_codes, spellings
 from prompts.combine import combine_samples
+from prompts.labels import label_codes, spellings
 from prompts.parse import Reading, parse_code, parse_label, parse_logprobs, parse_verbalised
 from tests.prompts.words import TASK, TRAPS
 
