@@ -102,6 +102,9 @@ class Fields:
             {spec.name: many[spec.name] if spec.many else best.get(spec.name) for spec in self.task.fields},
         )
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
+        return None
+
     def score(self, truth: Value, value: Value) -> float:
         """The share of fields that are the same, of those that either side fills; 1 where there are none."""
         same = [_same(truth, value, name) for name in self.names if _filled(truth, name) or _filled(value, name)]
@@ -143,6 +146,8 @@ class Fields:
                 name: bootstrap_interval(sums, statistic, confidence=confidence, on=on, rng=rng)
                 for name, sums, statistic in rows
             },
+            self.names,
+            counts.sum(axis=0),
         )
 
     def questions(self) -> tuple[Question, ...]:
@@ -173,6 +178,9 @@ class Fields:
             text = str(responses.get(question.name) or "")
             raw[spec.name] = [line for line in text.splitlines() if line.strip()] if spec.many else text.strip() or None
         return self.normal(item, raw)
+
+    def show(self, item: Item, value: Value) -> str:  # noqa: ARG002
+        return "; ".join(f"{name}: {', '.join(_listed(value, name))}" for name in self.names if _filled(value, name)) or "none"
 
     def problems(self, item: Item, value: object) -> list[str]:  # noqa: ARG002
         return field_problems(self.task.fields, value)

@@ -56,10 +56,14 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Intervals by name; `main` is the name of the figure the kind is judged by."""
+    """Intervals by name; `main` is the name of the figure the kind is judged by. `counts` (3, l) are hits, true and
+    said of each of `labels`.
+    """
 
     main: str
     by_name: Mapping[str, Interval]
+    labels: tuple[str, ...] = ()
+    counts: NDArray[np.float64] = field(default_factory=lambda: np.zeros((3, 0)))
 
     @property
     def interval(self) -> Interval:
@@ -120,6 +124,12 @@ class Kind(Protocol):
         """
         ...
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:
+        """What `decode` should take as thresholds, from the calibrated probabilities (n, k) of many items; None where
+        the likeliest value is taken.
+        """
+        ...
+
     # -- judging
 
     def score(self, truth: Value, value: Value) -> float:
@@ -156,6 +166,10 @@ class Kind(Protocol):
 
     def answer(self, item: Item, responses: Mapping[str, object]) -> Value:
         """The other way round: what a person's responses, by the name of the question, amount to."""
+        ...
+
+    def show(self, item: Item, value: Value) -> str:
+        """The value in one line for a page."""
         ...
 
     def problems(self, item: Item, value: object) -> list[str]:

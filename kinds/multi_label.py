@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinds.kind import Doubt, Measures, Question, Said, Spans
+from kinds.thresholds import f1_thresholds
 from kinds.whole_text import WholeText, described
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
@@ -73,6 +74,9 @@ class MultiLabel(WholeText):
         least = 0.5 if thresholds is None else np.asarray(thresholds)
         return [name for name, yes in zip(self.task.label_names, probs[0, 1::2] > least, strict=True) if yes]
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:
+        return f1_thresholds(probs)
+
     def score(self, truth: Value, value: Value) -> float:
         """The Jaccard index (Godbole & Sarawagi 2004); 1 where both are empty."""
         either = set(truth) | set(value)
@@ -110,7 +114,7 @@ class MultiLabel(WholeText):
             name: bootstrap_interval(counts, statistic, confidence=confidence, on=on, rng=rng)
             for name, statistic in (("micro_f1", micro_f1_of), ("macro_f1", macro_f1_of))
         }
-        return Measures("micro_f1", named)
+        return Measures("micro_f1", named, names, counts.sum(axis=0).reshape(3, -1))
 
     def questions(self) -> tuple[Question, ...]:
         return (Question(QUESTION, self.task.question, "multi_label", described(self.task), required=False),)
@@ -120,6 +124,9 @@ class MultiLabel(WholeText):
 
     def answer(self, item: Item, responses: Mapping[str, object]) -> Value:
         return self.normal(item, responses.get(QUESTION) or [])
+
+    def show(self, item: Item, value: Value) -> str:  # noqa: ARG002
+        return ", ".join(map(str, value)) or "none"
 
     def problems(self, item: Item, value: object) -> list[str]:  # noqa: ARG002
         if not isinstance(value, list | tuple):

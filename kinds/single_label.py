@@ -56,6 +56,9 @@ class SingleLabel(WholeText):
     def decode(self, item: Item, spans: Spans, probs: Floats, thresholds: Floats | None = None) -> Value:  # noqa: ARG002
         return self.columns[int(probs[0].argmax())]
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
+        return None
+
     def score(self, truth: Value, value: Value) -> float:
         return float(truth == value)
 
@@ -95,7 +98,10 @@ class SingleLabel(WholeText):
                 on=on,
                 rng=rng,
             )
-        return Measures("accuracy", named)
+        confusion = np.zeros((self.width, self.width))
+        np.add.at(confusion, (truth, said), 1)
+        counts = np.stack([np.diagonal(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
+        return Measures("accuracy", named, self.columns, counts)
 
     def questions(self) -> tuple[Question, ...]:
         rating = self.task.ordinal and set(self.columns) <= RATINGS
@@ -106,6 +112,9 @@ class SingleLabel(WholeText):
 
     def answer(self, item: Item, responses: Mapping[str, object]) -> Value:  # noqa: ARG002
         return str(responses[QUESTION])  # a rating comes back as a number
+
+    def show(self, item: Item, value: Value) -> str:  # noqa: ARG002
+        return str(value)
 
     def problems(self, item: Item, value: object) -> list[str]:  # noqa: ARG002
         return self.label_problems([value])

@@ -104,6 +104,8 @@ def span_measures(
             name: bootstrap_interval(counts, statistic, confidence=confidence, on=on, rng=rng)
             for name, counts, statistic in rows
         },
+        tuple(labels),
+        strict.sum(axis=0).reshape(3, -1),
     )
 
 

@@ -68,6 +68,9 @@ class Tagged:
     def decode(self, item: Item, spans: Spans, probs: Floats, thresholds: Floats | None = None) -> Value:  # noqa: ARG002
         return list(in_characters(self.bio.decode(probs), spans, self.bio.labels))
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
+        return None
+
     def score(self, truth: Value, value: Value) -> float:
         return item_f1(truth, value)
 
@@ -90,6 +93,10 @@ class Tagged:
         rng: np.random.Generator,
     ) -> Measures:
         return span_measures(truths, values, self.task.label_names, confidence=confidence, on=on, rng=rng)
+
+    def show(self, item: Item, value: Value) -> str:
+        assert isinstance(value, list)
+        return "; ".join(f"{s['label']} {item.text[s['start'] : s['end']]!r}" for s in value) or "none"
 
     def problems(self, item: Item, value: object) -> list[str]:
         return span_problems(item, value, self.task.label_names, overlapping=self.task.overlapping)

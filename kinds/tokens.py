@@ -87,6 +87,9 @@ class Tokens:
     def decode(self, item: Item, spans: Spans, probs: Floats, thresholds: Floats | None = None) -> Value:  # noqa: ARG002
         return [self.columns[tag] for tag in probs.argmax(axis=1)]
 
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
+        return None
+
     def score(self, truth: Value, value: Value) -> float:
         known = [(t, v) for t, v in zip(truth, value, strict=True) if t is not None]
         return sum(t == v for t, v in known) / len(known) if known else 1.0
@@ -135,6 +138,8 @@ class Tokens:
                     counts.reshape(len(counts), -1), macro_f1_of, confidence=confidence, on=on, rng=rng
                 ),
             },
+            self.columns,
+            counts.sum(axis=0),
         )
 
     def questions(self) -> tuple[Question, ...]:
@@ -152,6 +157,10 @@ class Tokens:
         """The tag of the span over each token; null where there is none: it is not guessed."""
         tags = tags_in(token_spans(item), spans_answered(responses, QUESTION), self.columns)
         return [None if tag < 0 else self.columns[tag] for tag in tags]
+
+    def show(self, item: Item, value: Value) -> str:
+        words = [item.text[start:end] for start, end in item.tokens or ()]
+        return " ".join(f"{word}/{tag or '?'}" for word, tag in zip(words, value, strict=True))
 
     def problems(self, item: Item, value: object) -> list[str]:
         count = len(item.tokens or ())

@@ -1,11 +1,15 @@
 """What the commands do, without flags or printing."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from argilla_setup.embedded import down
+from kinds.kind import Kind
 from loop.desks import connection_of, say_nothing, start_argilla
 from loop.progress import Display
 from loop.project import Project, open_project
@@ -19,12 +23,31 @@ from loop.summary import (
     write_json,
     write_run_report,
 )
+from loop.view import inputs_of
 from serving.label import label_file
 from stillhouse.errors import InputError
+from stillhouse.probabilities import Floats
+from stillhouse.records import Item
 from stillhouse.store import Store
 from trainer.artifact import load_student, model_id_of
+from trainer.student import FittedStudent
 
 TASK_PATH = "task_path"
+
+
+@dataclass(frozen=True, slots=True)
+class Labeller:
+    """A student as `serving` asks it: items in, probabilities of their units out."""
+
+    student: FittedStudent
+    kind: Kind
+
+    @property
+    def thresholds(self) -> Floats | None:
+        return None if self.student.thresholds is None else np.array(self.student.thresholds)
+
+    def predict_items(self, items: Sequence[Item]) -> Floats:
+        return self.student.predict(inputs_of(self.kind, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +187,29 @@ def label_with(
             f"{folder} has no student yet", expected="a finished round", found="none", fix="stillhouse run it first"
         )
     where = project.folder / rounds[-1].student_dir
+    data = project.task.data.model_copy(
+        update={"text": text or project.task.data.text, "id": id_column or project.task.data.id}
+    )
     display = Display(quiet=quiet)
     with display.bar("labelling", None) as bar:
         counts = label_file(
-            load_student(where),
+            Labeller(load_student(where), project.kind),
             source,
             target,
-            text_column=text or project.task.data.text,
-            id_column=id_column or project.task.data.id,
+            kind=project.kind,
+            data=data,
+            home=project.home,
             threshold=threshold,
             model_id=model_id_of(where),
             progress=lambda done: bar(done, ""),
         )
-    return {"rows": counts.rows, "abstained": counts.abstained, "seconds": counts.seconds, "model": model_id_of(where)}
+    return {
+        "rows": counts.rows,
+        "abstained": counts.abstained,
+        "unreadable": counts.unreadable,
+        "seconds": counts.seconds,
+        "model": model_id_of(where),
+    }
 
 
 def argilla_login(folder: Path, port: int) -> str:

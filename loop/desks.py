@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +12,9 @@ from argilla_setup.desk import Desk, DeskRecord
 from argilla_setup.embedded import Connection, ensure_environment, up
 from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
-from loop.project import Project, read_known_labels
+from loop.project import Project
 from stillhouse.errors import DeskError
-from stillhouse.records import Item, Pick, Suggestion
+from stillhouse.records import Item, Pick, Suggestion, Value
 
 if TYPE_CHECKING:
     from argilla_setup.argilla_desk import ArgillaDesk
@@ -70,15 +70,14 @@ class OpenDesk:
         connection = connection_of(self.project, self._on_line)
         return ArgillaDesk(connection.url, connection.api_key, self.project.task)
 
-    def rehearse(self) -> int:
-        """Simulated experts answer all that is open; 0 where the task rehearses nobody."""
-        known = read_known_labels(self.project)
+    def rehearse(self, known: Mapping[str, Value] | None) -> int:
+        """Simulated experts answer all that is open from what they know; 0 where the task rehearses nobody."""
         if known is None:
             return 0
         settings = self.project.task.desk
         experts = RehearsedExperts(
             known,
-            self.project.task.label_names,
+            self.project.kind,
             error_rate=settings.rehearse_error_rate,
             annotators=settings.rehearse_annotators,
             seed=self.project.task.seed,
@@ -94,14 +93,12 @@ def desk_records(picks: Sequence[Pick], items: dict[str, Item], suggestions: dic
     """Picks as people get them; a blind pick carries no suggestion."""
     return [
         DeskRecord(
-            item_id=pick.item_id,
-            text=items[pick.item_id].text,
+            item=items[pick.item_id],
             round=pick.round,
             reason=pick.reason,
             uncertainty=pick.score,
             blind=pick.blind,
             suggestion=None if pick.blind else suggestions.get(pick.item_id),
-            metadata=items[pick.item_id].metadata,
         )
         for pick in picks
     ]

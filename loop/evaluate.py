@@ -7,62 +7,71 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consensus.certificate import certify
-from consensus.votes import VoteTable
+from kinds.kind import Layout, Measures
 from loop.learn import cross_fitted_student
 from loop.project import Gold, Project
-from loop.view import View, random_draws
-from stillhouse.measures import accuracy_interval, macro_f1_interval, paired_difference
-from stillhouse.probabilities import Floats, Ints
-from stillhouse.records import Interval, Pick
+from loop.view import Corpus, View, random_draws
+from stillhouse.measures import mean_score_interval, paired_mean_difference
+from stillhouse.probabilities import Floats
+from stillhouse.records import Interval, Pick, Value
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class GoldView:
-    """Gold as arrays: what the teachers said and what the items' labels are."""
+    """Gold with its arrays: what the teachers said of it, and its units' features."""
 
     gold: Gold
-    votes: VoteTable
-    features: NDArray[np.float32]
-
-    @property
-    def labels(self) -> Ints:
-        return np.array(self.gold.labels, dtype=np.int64)
+    corpus: Corpus
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Judged:
-    """Predictions (m, k) beside the truth (m,), for the diagrams of the report."""
+    """What teacher and student say beside the truth: as values, and as probabilities (u, k) of their
+    units, with the truth encoded the same way (nan where it is not known).
+    """
 
     on: str
-    truth: Ints
+    truths: Sequence[Value]
+    width: int
+    encoded: Floats
     teacher: Floats
     student: Floats
+    teacher_values: Sequence[Value]
+    student_values: Sequence[Value]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """`delivered` is the certificate from blind answers; `delivered_known` the share of the pool that is right, where
-    every label of the pool is known (rehearsals only).
+    """`delivered` is the certificate from blind answers; `delivered_known` the mean score of the pool's labels, where
+    every label of the pool is known (rehearsals only), and `delivered_measures` the figures of the kind there.
     """
 
-    teacher: Interval | None
-    student: Interval | None
-    student_macro_f1: Interval | None
+    teacher: Measures | None
+    student: Measures | None
     delivered: Interval
     delivered_known: Interval | None
+    delivered_measures: Measures | None
     gain: Interval | None
     judged: Judged | None
 
     def to_json(self) -> dict[str, object]:
         named: Mapping[str, Interval | None] = {
-            "teacher": self.teacher,
-            "student": self.student,
-            "student_macro_f1": self.student_macro_f1,
+            "teacher": self.teacher.interval if self.teacher else None,
+            "student": self.student.interval if self.student else None,
+            "student_macro_f1": self.student.by_name.get("macro_f1") if self.student else None,
             "delivered": self.delivered,
             "delivered_known": self.delivered_known,
             "student_gain": self.gain,
         }
-        return {name: None if value is None else value.to_json() for name, value in named.items()}
+        measures = {"teacher": self.teacher, "student": self.student, "delivered": self.delivered_measures}
+        return {
+            **{name: None if value is None else value.to_json() for name, value in named.items()},
+            **{f"{name}_measures": _json(found) for name, found in measures.items()},
+        }
+
+
+def _json(measures: Measures | None) -> dict[str, object] | None:
+    return None if measures is None else {name: value.to_json() for name, value in measures.by_name.items()}
 
 
 def evaluate(
@@ -72,62 +81,114 @@ def evaluate(
     gold: GoldView | None,
     gold_probs: Floats | None,
     *,
-    known: Mapping[str, str] | None,
+    known: Mapping[str, Value] | None,
     before: Floats | None,
 ) -> Evaluation:
-    """`gold_probs` are the student's on gold; `before` the previous round's student on the same items as `judged`."""
+    """`gold_probs` (u, k) are the student's on gold; `before` the previous round's student on the same units."""
     confidence = project.task.stop.confidence
     judged = (
-        _on_gold(gold, gold_probs) if gold is not None and gold_probs is not None else _on_blind(project, view, picks)
+        _on_gold(view, gold, gold_probs)
+        if gold is not None and gold_probs is not None
+        else _on_blind(project, view, picks)
     )
-    teacher = student = macro = gain = None
-    if judged is not None and len(judged.truth):
-        right = judged.student.argmax(axis=1) == judged.truth
-        teacher = accuracy_interval(judged.teacher.argmax(axis=1) == judged.truth, confidence, judged.on)
-        student = accuracy_interval(right, confidence, judged.on)
-        macro = macro_f1_interval(
-            judged.truth,
-            judged.student.argmax(axis=1),
-            len(project.task.labels),
-            confidence=confidence,
-            on=judged.on,
-            rng=project.rng("bootstrap"),
+    teacher = student = gain = None
+    if judged is not None and len(judged.truths):
+        teacher, student = (
+            view.kind.measures(judged.truths, values, confidence=confidence, on=judged.on, rng=project.rng("bootstrap"))
+            for values in (judged.teacher_values, judged.student_values)
         )
-        if before is not None and before.shape == judged.student.shape:
-            gain = paired_difference(before.argmax(axis=1) == judged.truth, right, confidence, judged.on)
+        if before is not None and gold is not None and before.shape == judged.student.shape:
+            earlier = gold.corpus.decoded(before, view.thresholds)
+            scores = [_scores(view, judged.truths, values) for values in (earlier, judged.student_values)]
+            gain = paired_mean_difference(scores[0], scores[1], confidence, judged.on)
+    known_interval, known_measures = _against(project, view, known)
     return Evaluation(
         teacher=teacher,
         student=student,
-        student_macro_f1=macro,
-        delivered=certify(view.belief, random_draws(view.items, picks, view.labels), confidence),
-        delivered_known=_against(project, view, known),
+        delivered=certified(project, view, picks),
+        delivered_known=known_interval,
+        delivered_measures=known_measures,
         gain=gain,
         judged=judged,
     )
 
 
-def _on_gold(gold: GoldView, probs: Floats) -> Judged:
-    return Judged(f"{len(gold.labels)} gold items", gold.labels, gold.votes.pooled(), probs)
+def certified(project: Project, view: View, picks: Sequence[Pick]) -> Interval:
+    """The mean score of the delivered labels of the whole pool, from blind random answers alone."""
+    return certify(
+        view.unseen_error,
+        view.expected_error,
+        view.answered,
+        random_draws(view.items, picks, view.labels),
+        project.task.stop.confidence,
+    )
+
+
+def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
+    corpus, truths = gold.corpus, gold.gold.values
+    pooled = corpus.votes.pooled()
+    return Judged(
+        on=f"{len(truths)} gold items",
+        truths=truths,
+        width=corpus.kind.width,
+        encoded=_encoded(corpus, truths),
+        teacher=pooled,
+        student=probs,
+        teacher_values=corpus.decoded(pooled),
+        student_values=corpus.decoded(probs, view.thresholds),
+    )
 
 
 def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | None:
     """The random share so far, each item predicted by a student that has not seen its answer."""
     blind = {pick.item_id for pick in picks if pick.inclusion_probability is not None and pick.item_id in view.labels}
-    if not blind or view.belief.folds.max() < 0:
+    if not blind or view.belief.folds.max(initial=-1) < 0:
         return None
-    index = {name: number for number, name in enumerate(project.task.label_names)}
-    rows = np.array([row for row, item in enumerate(view.items) if item.id in blind], dtype=np.intp)
-    truth = np.array([index[view.labels[view.items[row].id]] for row in rows], dtype=np.int64)
-    student = cross_fitted_student(view, project.task.student)[rows]
-    return Judged(f"{len(rows)} blind answers, cross-fitted", truth, view.votes.pooled()[rows], student)
-
-
-def _against(project: Project, view: View, known: Mapping[str, str] | None) -> Interval | None:
-    if known is None or any(item.id not in known for item in view.items):
-        return None
-    names = project.task.label_names
-    said = view.belief.probs.argmax(axis=1)
-    right = np.array([names[label] == known[item.id] for label, item in zip(said, view.items, strict=True)])
-    return accuracy_interval(
-        right, project.task.stop.confidence, f"all {len(right)} known labels of the pool (rehearsal)"
+    chosen = [number for number, item in enumerate(view.items) if item.id in blind]
+    student, pooled = cross_fitted_student(view, project.task.student), view.corpus.votes.pooled()
+    part = _part(view.corpus, chosen)
+    rows = np.concatenate([np.arange(r.start, r.stop) for r in map(view.corpus.layout.rows, chosen)]).astype(np.intp)
+    student_rows = np.where(np.isnan(student[rows]), 1.0 / view.kind.width, student[rows])
+    truths = [view.labels[item.id] for item in part.items]
+    return Judged(
+        on=f"{len(truths)} blind answers, cross-fitted",
+        truths=truths,
+        width=part.kind.width,
+        encoded=_encoded(part, truths),
+        teacher=pooled[rows],
+        student=student_rows,
+        teacher_values=part.decoded(pooled[rows]),
+        student_values=part.decoded(student_rows, view.thresholds),
     )
+
+
+def _part(corpus: Corpus, chosen: Sequence[int]) -> Corpus:
+    """Some of the items by themselves, for decoding; votes and features stay those of all."""
+    items = tuple(corpus.items[number] for number in chosen)
+    return Corpus(
+        corpus.kind, items, Layout.of(corpus.kind, items), corpus.features, corpus.texts, corpus.votes, corpus.opinion
+    )
+
+
+def _encoded(corpus: Corpus, truths: Sequence[Value]) -> NDArray[np.float64]:
+    parts = [
+        corpus.kind.encode(item, corpus.layout.spans[corpus.layout.rows(number)], truth)
+        for number, (item, truth) in enumerate(zip(corpus.items, truths, strict=True))
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, len(corpus.kind.columns)))
+
+
+def _scores(view: View, truths: Sequence[Value], values: Sequence[Value]) -> NDArray[np.float64]:
+    return np.array([view.kind.score(truth, value) for truth, value in zip(truths, values, strict=True)])
+
+
+def _against(
+    project: Project, view: View, known: Mapping[str, Value] | None
+) -> tuple[Interval | None, Measures | None]:
+    if known is None or any(item.id not in known for item in view.items):
+        return None, None
+    truths = [known[item.id] for item in view.items]
+    on = f"all {len(truths)} known labels of the pool (rehearsal)"
+    confidence, rng = project.task.stop.confidence, project.rng("bootstrap of the pool")
+    scores = mean_score_interval(_scores(view, truths, view.delivered), confidence, on, rng)
+    return scores, view.kind.measures(truths, view.delivered, confidence=confidence, on=on, rng=rng)

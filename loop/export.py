@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from consensus.posterior import Source
+from kinds.kind import Layout
 from loop.command import project_of
 from loop.run import kept
 from loop.view import agreed
@@ -12,7 +13,7 @@ from stillhouse.store import Store
 
 
 def write_labels(folder: Path, target: Path) -> int:
-    """Write id, label, probability, source, one row an item; returns how many."""
+    """Write id, label, probability, source, one row an item; returns how many. The label is the item's value."""
     project = project_of(folder)
     with Store(folder, read_only=True) as store:
         rounds, items, answers = store.rounds(), store.items(), store.answers()
@@ -25,15 +26,16 @@ def write_labels(folder: Path, target: Path) -> int:
             fix="stillhouse run it first",
         )
     people, _ = agreed(answers)
-    names = project.task.label_names
+    kind = project.kind
+    layout, thresholds = Layout.of(kind, items), kind.thresholds(probs)
     otherwise: Source = "corrected" if rounds[-1].metrics.get("penalty") is not None else "teacher"
-    rows = (
-        {
-            "id": item.id,
-            "label": people.get(item.id) or names[int(row.argmax())],
-            "probability": 1.0 if item.id in people else round(float(row.max()), 6),
-            "source": "person" if item.id in people else otherwise,
-        }
-        for item, row in zip(items, probs, strict=True)
-    )
-    return write_rows(target, rows, ("id", "label", "probability", "source"))
+
+    def row(number: int) -> dict[str, object]:
+        item, rows = items[number], layout.rows(number)
+        if item.id in people:
+            return {"id": item.id, "label": people[item.id], "probability": 1.0, "source": "person"}
+        value = kind.decode(item, layout.spans[rows], probs[rows], thresholds)
+        sure = round(kind.expected_score(layout.spans[rows], probs[rows]), 6)
+        return {"id": item.id, "label": value, "probability": sure, "source": otherwise}
+
+    return write_rows(target, (row(number) for number in range(len(items))), ("id", "label", "probability", "source"))

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 
 from loop.progress import Display
 from loop.project import Project
-from loop.view import View
-from stillhouse.probabilities import Floats
+from loop.view import View, inputs_of
+from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.task import Student
 from trainer.artifact import is_complete, load_student, model_card, save_student
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
-from trainer.linear import fit_linear, out_of_fold, softmax
+from trainer.inputs import Inputs
+from trainer.linear import fit_linear, out_of_fold
 from trainer.student import FittedStudent, HeldOut, fit_student
 
 HELD_OUT_SHARE = 0.1
@@ -28,7 +28,7 @@ Recipe = Literal["auto", "head", "lora"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What a student is taught: distributions (n, k) and weights (n,)."""
+    """What a student is taught: distributions (u, k) and weights (u,) of its units."""
 
     targets: Floats
     weights: NDArray[np.float64]
@@ -38,27 +38,27 @@ def lesson(view: View, settings: Student, without_fold: int | None = None) -> Le
     """Belief as soft targets, sharpened; people's answers override it. A fold left out is taught as unanswered."""
     belief = view.belief
     probs = belief.probs if without_fold is None else belief.without(without_fold)
-    targets = sharpened(probs, settings.target_sharpness)
+    targets = sharpened(probs, settings.target_sharpness, view.kind.width)
     weights = np.ones(len(targets))
     rows = belief.answers.rows
     weights[rows if without_fold is None else rows[belief.folds[rows] != without_fold]] = settings.answer_weight
     return Lesson(targets, weights)
 
 
-def features_of(project: Project, base: Base, texts: Sequence[str], display: Display, name: str) -> NDArray[np.float32]:
-    """Unit embeddings (n, d) of the frozen base, kept in the run's folder."""
+def features_of(project: Project, base: Base, inputs: Inputs, display: Display, name: str) -> NDArray[np.float32]:
+    """Features (u, d) of the units by the frozen base, kept in the run's folder."""
     settings = project.task.student
-    with display.bar(f"embedding {name}", len(texts)) as bar:
+    with display.bar(f"embedding {name}", len(inputs)) as bar:
         made = embed_cached(
             base,
-            texts,
+            inputs,
             project.features,
             max_tokens=settings.max_tokens,
             threads=settings.threads,
             progress=lambda pace: bar(pace.done, pace.note),
         )
-        note = f", {made.truncated} cut at {settings.max_tokens} tokens" if made.truncated else ""
-        bar(len(texts), note)
+        note = f", {made.windowed} read in windows of {settings.max_tokens} tokens" if made.windowed else ""
+        bar(len(inputs), note)
     return made.vectors
 
 
@@ -76,22 +76,25 @@ def train(
     if is_complete(folder) and _key_of(folder / "metrics.json") == key:
         return load_student(folder, base=base)
     taught = lesson(view, settings)
-    held = np.sort(project.rng("held out").permutation(len(view.items))[: round(HELD_OUT_SHARE * len(view.items))])
+    held = held_out_rows(project, view)
     with display.bar(f"student, round {round_number}", 100) as bar:
         student = fit_student(
-            [item.text for item in view.items],
+            inputs_of(view.kind, view.items, view.corpus.layout),
             taught.targets,
             taught.weights,
-            project.task.label_names,
+            view.kind.columns,
             settings,
+            width=view.kind.width,
             seed=project.task.seed,
             base=base,
-            features=view.features,
-            held_out=HeldOut(held, view.belief.probs[held].argmax(axis=1), view.belief.probs[held]),
+            features=view.corpus.features,
+            held_out=HeldOut(held, view.belief.probs[held]),
             recipe=recipe,
             progress=lambda pace: bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}"),
         )
         bar(100, said_of(student))
+    if view.thresholds is not None:
+        student = replace(student, thresholds=tuple(float(t) for t in view.thresholds))
     save_student(
         student,
         folder,
@@ -102,10 +105,18 @@ def train(
     return student
 
 
-def sharpened(probs: Floats, power: float) -> Floats:
-    """Rows raised to a power and normalised: (n, k) -> (n, k); 1 leaves them as they are."""
-    raised = probs**power
-    out: Floats = raised / raised.sum(axis=1, keepdims=True)
+def held_out_rows(project: Project, view: View) -> NDArray[np.int64]:
+    """The unit rows of a random tenth of the items: whole items, because units of one item are alike."""
+    count = len(view.items)
+    held = project.rng("held out").permutation(count)[: round(HELD_OUT_SHARE * count)]
+    out: NDArray[np.int64] = np.flatnonzero(np.isin(view.corpus.layout.item_of, held))
+    return out
+
+
+def sharpened(probs: Floats, power: float, width: int) -> Floats:
+    """Each block of `width` columns raised to a power and normalised: (u, k) -> (u, k); 1 leaves them as they are."""
+    raised = blocks(probs, width) ** power
+    out: Floats = (raised / raised.sum(axis=1, keepdims=True)).reshape(probs.shape)
     return out
 
 
@@ -132,7 +143,7 @@ def _key_of(path: Path) -> str:
 
 
 def card_of(project: Project, view: View, student: FittedStudent) -> str:
-    task, answered = project.task, len(view.belief.answers.rows)
+    task, answered = project.task, int(view.answered.sum())
     recorded = [teacher.name for teacher in task.teachers if teacher.recording]
     return model_card(
         student,
@@ -146,24 +157,28 @@ def card_of(project: Project, view: View, student: FittedStudent) -> str:
 
 
 def cross_fitted_student(view: View, settings: Student) -> NDArray[np.float64]:
-    """(n, k): for each answered item, what a student says that was taught without that item's fold of answers, by a
-    belief that has not seen them either; nan elsewhere. The head on frozen features stands in for the student.
+    """(u, k): for each unit of an answered item, what a student says that was taught without that item's fold of
+    answers, by a belief that has not seen them either; nan elsewhere. The head on frozen features stands in.
     """
-    belief = view.belief
+    belief, width = view.belief, view.kind.width
     out = np.full(belief.probs.shape, np.nan)
     for fold in sorted(set(belief.folds[belief.folds >= 0].tolist())):
         taught = lesson(view, settings, fold)
-        head = fit_linear(view.features, taught.targets, taught.weights)
+        head = fit_linear(view.corpus.features, taught.targets, taught.weights, width=width)
         rows = np.flatnonzero(belief.folds == fold)
-        out[rows] = softmax(head.logits(view.features[rows]))
+        out[rows] = softmax(head.logits(view.corpus.features[rows]), width)
     return out
 
 
 def quick_student(view: View, settings: Student) -> NDArray[np.float64]:
-    """(n, k): every item predicted by a head that was not taught by it: where student and belief differ is a signal."""
+    """(u, k): every unit predicted by a head that was not taught by its item: where student and belief differ is a
+    signal.
+    """
     taught = lesson(view, settings)
-    folds = np.arange(len(view.items)) % 3
-    out: NDArray[np.float64] = out_of_fold(view.features, taught.targets, taught.weights, folds).astype(np.float64)
+    folds = view.corpus.layout.item_of % 3
+    out: NDArray[np.float64] = out_of_fold(
+        view.corpus.features, taught.targets, taught.weights, folds, width=view.kind.width
+    ).astype(np.float64)
     return out
 
 

@@ -76,8 +76,9 @@ class Instructive:
 class ReportData:
     """All that a report shows. What is empty or None is left out of the page, or said to be missing.
 
-    `confusion` (k, k) counts expert labels (rows) by the labels given (columns), and
-    `confusion_on` says whose and on what; `reference` are
+    `measures` are (who, figure, interval) of all that the kind measures. `counts` (3, k) are hits, true and said of each
+    label, `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where a text has one label, and
+    `confusion_on` says whose and on what; `score_name` is what the delivered labels' score is called; `reference` are
     (human labels, accuracy) of random picks; `banners` say what is not the real thing.
     """
 
@@ -93,6 +94,9 @@ class ReportData:
     teacher: Interval | None = None
     reference: tuple[tuple[int, float], ...] = ()
     reliability: tuple[Reliability, ...] = ()
+    score_name: str = "accuracy"
+    measures: tuple[tuple[str, str, Interval], ...] = ()
+    counts: Floats | None = None
     confusion: Ints | None = None
     confusion_on: str = ""
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -129,7 +133,7 @@ def render_report(data: ReportData) -> str:
     page: str = environment.get_template("report.html.jinja").render(
         data=data,
         pictures=_pictures(data),
-        classes=class_rows(data.confusion, data.label_names) if data.confusion is not None else [],
+        classes=class_rows(data.counts, data.label_names) if data.counts is not None else [],
         hidden_classes=max(0, len(data.label_names) - MOST_CONFUSED),
         reasons=_bars(data.reasons),
         reason_words=REASON_WORDS,
@@ -146,9 +150,11 @@ def write_report(data: ReportData, path: Path) -> None:
     part.replace(path)
 
 
-def class_rows(confusion: Ints, names: tuple[str, ...]) -> list[ClassRow]:
-    """Precision, recall and F1 of each label, the worst first; labels that do not occur at all last."""
-    hits, said, true = np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+def class_rows(counts: Floats, names: tuple[str, ...]) -> list[ClassRow]:
+    """Precision, recall and F1 of each label from (3, k) hits, true and said, the worst first; labels that do not occur
+    at all last.
+    """
+    hits, true, said = counts
     rows = [
         ClassRow(
             name,
@@ -202,7 +208,7 @@ def _totals(rounds: tuple[RoundRow, ...]) -> RoundRow | None:
     )
 
 
-def _ratio(part: int | np.integer[Any], whole: int | np.integer[Any]) -> float | None:
+def _ratio(part: float | np.floating[Any], whole: float | np.floating[Any]) -> float | None:
     return None if whole == 0 else float(part / whole)
 
 

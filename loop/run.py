@@ -4,32 +4,34 @@ What to do next is read off the store and the run's folder, never remembered: a 
 """
 
 import io
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from consensus.certificate import certify
+from kinds.kind import Layout
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
-from loop.evaluate import Evaluation, GoldView, evaluate
+from loop.evaluate import Evaluation, GoldView, certified, evaluate
 from loop.learn import base_of, features_of, quick_student, recipe_of, train
 from loop.progress import Display
 from loop.project import Project, read_gold, read_known_labels, read_pool
 from loop.teach import ask_teachers
-from loop.view import View, opinion_of_votes, random_draws, view_of, votes_of
+from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
 from selector.batch import choose_batch
-from selector.uncertainty import signals
+from selector.uncertainty import Signals, signals
 from stillhouse.errors import StoreError
 from stillhouse.probabilities import Floats
-from stillhouse.records import Item, RoundRecord, Suggestion
+from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
 from stillhouse.store import Store
 from trainer.base import Base
+from trainer.inputs import Inputs
 from trainer.student import FittedStudent
 
 POLL_S = 5.0
+MOST_PAIRS = 21  # of teachers, to see where they differ: seven of them, all with all
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,18 @@ class Loop:
     store: Store
     desk: OpenDesk
     display: Display
-    items: list[Item]
+    corpus: Corpus
     base: Base
-    features: NDArray[np.float32]
     gold: GoldView | None
-    opinion: NDArray[np.float32]
-    known: dict[str, str] | None
+    known: dict[str, Value] | None
     last: tuple[View, FittedStudent, Evaluation] | None = field(default=None)
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return self.corpus.items
+
     def view(self) -> View:
-        votes = votes_of(self.project, self.items, self.store.votes())
-        return view_of(self.project, self.items, self.features, votes, self.opinion, self.store.answers())
+        return view_of(self.project, self.corpus, self.store.answers())
 
 
 def open_loop(project: Project, store: Store, display: Display, on_desk_line: Callable[[str], None]) -> Loop:
@@ -70,36 +73,37 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
     """
     items = read_pool(project)
     gold = read_gold(project, items)
-    known = read_known_labels(project)
+    known = read_known_labels(project, items)
     _same_task(project, store)
     store.add_items(items)
     base = base_of(project)
     desk = OpenDesk(project, on_desk_line)
     if project.task.desk.kind != "embedded":
         desk.desk.waiting()  # a desk that is down or refuses the key says so before the teacher is paid
-    gold_items = list(gold.items) if gold else []
-    ask_teachers(project, store, [*items, *gold_items], display)
-    features = features_of(project, base, [item.text for item in items], display, "the pool")
-    votes = votes_of(project, items, store.votes())
-    gold_view = None
-    if gold is not None:
-        gold_view = GoldView(
-            gold,
-            votes_of(project, gold_items, store.votes()),
-            features_of(project, base, [item.text for item in gold_items], display, "gold"),
-        )
+    ask_teachers(project, store, [*items, *(gold.items if gold else ())], display)
     return Loop(
         project=project,
         store=store,
         desk=desk,
         display=display,
-        items=items,
+        corpus=corpus_of(project, store, base, items, display, "the pool"),
         base=base,
-        features=features,
-        gold=gold_view,
-        opinion=opinion_of_votes(project, features, votes),
+        gold=GoldView(gold, corpus_of(project, store, base, gold.items, display, "gold")) if gold else None,
         known=known,
     )
+
+
+def corpus_of(project: Project, store: Store, base: Base, items: Sequence[Item], display: Display, name: str) -> Corpus:
+    """Items with what their teachers said and the base sees in them."""
+    kind = project.kind
+    layout = Layout.of(kind, items)
+    votes = votes_of(project, kind, layout, items, store.votes())
+    features = features_of(project, base, inputs_of(kind, items, layout), display, name)
+    texts = features
+    if not kind.per_text:
+        texts = features_of(project, base, Inputs([item.text for item in items]), display, f"the texts of {name}")
+    opinion = opinion_of_votes(project, layout, features, votes)
+    return Corpus(kind, tuple(items), layout, features, texts, votes, opinion)
 
 
 def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False) -> Outcome:
@@ -129,9 +133,7 @@ def _learn(loop: Loop, number: int) -> Decision:
     started = time.monotonic()
     loop.display.line(f"Round {number}")
     view = loop.view()
-    delivered = certify(
-        view.belief, random_draws(view.items, loop.store.picks(), view.labels), loop.project.task.stop.confidence
-    )
+    delivered = certified(loop.project, view, loop.store.picks())
     keep(loop.project, f"belief-{number:02d}", view.belief.probs)
     picks = {pick.item_id for pick in loop.store.picks()}
     standing = Standing(
@@ -180,8 +182,8 @@ def last_round_of(loop: Loop, number: int) -> None:
 def _evaluated(loop: Loop, view: View, student: FittedStudent, number: int) -> Evaluation:
     gold_probs = None
     if loop.gold is not None:
-        texts = [item.text for item in loop.gold.gold.items]
-        gold_probs = student.predict(texts).astype(np.float64)
+        corpus = loop.gold.corpus
+        gold_probs = student.predict(inputs_of(corpus.kind, corpus.items, corpus.layout)).astype(np.float64)
     evaluation = evaluate(
         loop.project,
         view,
@@ -207,18 +209,17 @@ def _choose(loop: Loop, number: int) -> None:
     size = settings.batch
     if task.budget.human_labels is not None:
         size = min(size, task.budget.human_labels - len(view.labels))
-    agreement = view.votes.agreement()
+    agreement = loop.corpus.votes.agreement()
     audit = number == 1 and agreement >= task.stop.target_accuracy
     if audit:
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
         )
-    student = quick_student(view, task.student)
     picks = choose_batch(
         [item.id for item in loop.items],
         np.array([item.id not in picked for item in loop.items]),
-        signals(view.belief.out_of_fold, student, view.votes.probs),
-        loop.features,
+        signals_of(view, quick_student(view, task.student)),
+        loop.corpus.texts,
         size=size,
         random_share=1.0 if audit else settings.random_share,
         near_duplicate_cosine=settings.near_duplicate_cosine,
@@ -228,6 +229,19 @@ def _choose(loop: Loop, number: int) -> None:
     loop.store.add_picks(picks)
 
 
+def signals_of(view: View, student: Floats) -> Signals:
+    """Why each item may need a person: doubt of belief and student, and where they or the teachers are apart."""
+    corpus, probs = view.corpus, view.belief.out_of_fold
+    pairs = list(itertools.combinations(corpus.votes.probs, 2))[:MOST_PAIRS]
+    apart = [corpus.disagreements(a, b) for a, b in pairs]
+    return signals(
+        corpus.doubts(probs),
+        corpus.doubts(student),
+        corpus.disagreements(probs, student),
+        np.mean(apart, axis=0) if apart else None,
+    )
+
+
 def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
     """Publish what the round picked, collect what was answered; how many picks still wait."""
     _choose(loop, number) if loop.last is not None else _choose_late(loop, number)
@@ -235,22 +249,13 @@ def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
     answered = {answer.item_id for answer in loop.store.answers()}
     if all(pick.item_id in answered for pick in picks):
         return 0
-    names = loop.project.task.label_names
-    probs = kept(loop.project, f"belief-{number - 1:02d}")
-    assert probs is not None
-    row = {item.id: at for at, item in enumerate(loop.items)}
-    suggestions = {
-        pick.item_id: Suggestion(
-            names[int(probs[row[pick.item_id]].argmax())], float(probs[row[pick.item_id]].max()), "belief"
-        )
-        for pick in picks
-    }
+    suggestions = _suggestions(loop, number, picks)
     records = desk_records(picks, {item.id: item for item in loop.items}, suggestions)
     desk = loop.desk.desk
     new = desk.publish(records)
     blind = sum(pick.blind for pick in picks)
     loop.display.line(f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind")
-    rehearsed = loop.desk.rehearse()
+    rehearsed = loop.desk.rehearse(loop.known)
     if rehearsed:
         loop.display.line(
             f"  rehearsed experts (simulated, from known labels) gave {rehearsed} answers through the desk"
@@ -258,11 +263,35 @@ def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
     with loop.display.bar("answers of people", len(picks)) as bar:
         while True:
             loop.store.add_answers(desk.collect())
+            for line in desk.sent_back():
+                loop.display.line(f"  sent back: {line}")
             waiting = desk.waiting()
             bar(len(picks) - min(waiting, len(picks)), "")
             if not waiting or not wait:
                 return waiting
             time.sleep(POLL_S)
+
+
+def _suggestions(loop: Loop, number: int, picks: Sequence[Pick]) -> dict[str, Suggestion]:
+    """What was believed of each pick before the round; the part that is least sure is named."""
+    probs = kept(loop.project, f"belief-{number - 1:02d}")
+    assert probs is not None
+    kind, layout = loop.corpus.kind, loop.corpus.layout
+    thresholds = kind.thresholds(probs)
+    at = {item.id: number for number, item in enumerate(loop.items)}
+    found = {}
+    for pick in picks:
+        item, rows = loop.items[at[pick.item_id]], layout.rows(at[pick.item_id])
+        value = kind.decode(item, layout.spans[rows], probs[rows], thresholds)
+        parts = value if isinstance(value, list) else []
+        found[pick.item_id] = Suggestion(
+            label=kind.normal(item, value),
+            score=kind.expected_score(layout.spans[rows], probs[rows]),
+            agent="belief",
+            doubt=kind.doubt(item, layout.spans[rows], probs[rows]).words,
+            part_scores=tuple(float(part["p"]) for part in parts if isinstance(part, dict) and "p" in part),
+        )
+    return found
 
 
 def _choose_late(loop: Loop, number: int) -> None:
@@ -278,7 +307,11 @@ def _changed(project: Project, view: View, number: int) -> float | None:
     before = kept(project, f"belief-{earlier:02d}") if earlier >= 0 else None
     if before is None or before.shape != view.belief.probs.shape:
         return None
-    return float((before.argmax(axis=1) != view.belief.probs.argmax(axis=1)).mean())
+    kind, corpus = view.kind, view.corpus
+    then = corpus.decoded(before, kind.thresholds(before))
+    now = corpus.decoded(view.belief.probs, kind.thresholds(view.belief.probs))
+    differs = [kind.normal(item, a) != kind.normal(item, b) for item, a, b in zip(view.items, then, now, strict=True)]
+    return float(np.mean(differs))
 
 
 def keep(project: Project, name: str, array: Floats) -> None:
@@ -314,5 +347,6 @@ def _same_task(project: Project, store: Store) -> None:
 def _say(loop: Loop, evaluation: Evaluation, human_labels: int) -> None:
     parts = [f"{human_labels} answers of people", f"delivered {evaluation.delivered.percent()}"]
     if evaluation.student is not None:
-        parts.append(f"student {evaluation.student.percent()} on {evaluation.student.on}")
+        interval = evaluation.student.interval
+        parts.append(f"student {evaluation.student.main} {interval.percent()} on {interval.on}")
     loop.display.line("  " + ", ".join(parts))

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from consensus.posterior import Answers, believe
+from kinds.kind import Kind, Measures
 from loop.evaluate import Evaluation
 from loop.project import Project
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
 from loop.run import Loop, Outcome
-from loop.view import View
-from stillhouse.records import Answer, Interval, RoundRecord
+from loop.view import View, view_of
+from stillhouse.probabilities import Floats, blocks
+from stillhouse.records import Answer, Interval, RoundRecord, Value
 from stillhouse.store import Store
 
 MOST_INSTRUCTIVE = 15
@@ -39,6 +40,8 @@ def summary_of(project: Project, store: Store, outcome: Outcome) -> dict[str, An
     last = rounds[-1].metrics if rounds else {}
     return {
         "task": project.task.name,
+        "kind": project.task.kind,
+        "score": project.kind.score_name,
         "rounds": len(rounds),
         "human_labels": rounds[-1].human_labels if rounds else 0,
         "teacher_accuracy": last.get("teacher"),
@@ -46,6 +49,9 @@ def summary_of(project: Project, store: Store, outcome: Outcome) -> dict[str, An
         "student_macro_f1": last.get("student_macro_f1"),
         "delivered_accuracy": last.get("delivered_known") or last.get("delivered"),
         "delivered_certificate": last.get("delivered"),
+        "delivered_measures": last.get("delivered_measures"),
+        "student_measures": last.get("student_measures"),
+        "teacher_measures": last.get("teacher_measures"),
         "stopped": outcome.stopped,
         "stop_reason": outcome.reason,
         "waiting": outcome.waiting,
@@ -81,7 +87,9 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
     data = ReportData(
         task_name=loop.project.task.name,
         question=loop.project.task.question,
-        label_names=loop.project.task.label_names,
+        label_names=_label_names(loop.project, evaluation),
+        score_name=view.kind.score_name,
+        measures=_measures(evaluation),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         banners=banners(loop.project),
         headline=headline(loop, view, evaluation, outcome),
@@ -89,11 +97,12 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
         rounds=tuple(
             _row(loop.project, before, record) for before, record in zip([None, *rounds], rounds, strict=False)
         ),
-        teacher=evaluation.teacher,
+        teacher=evaluation.teacher.interval if evaluation.teacher else None,
         reference=random_reference(loop, view),
         reliability=_reliability(evaluation),
-        confusion=_confusion(loop, view, evaluation)[0],
-        confusion_on=_confusion(loop, view, evaluation)[1],
+        counts=_counts(evaluation)[0],
+        confusion=_confusion(loop, view, evaluation),
+        confusion_on=_counts(evaluation)[1],
         reasons=dict(Counter(pick.reason for pick in loop.store.picks() if pick.item_id in view.labels)),
         instructive=instructive(loop, view),
         vote_status=dict(Counter(vote.status for vote in loop.store.votes())),
@@ -110,14 +119,16 @@ def headline(loop: Loop, view: View, evaluation: Evaluation, outcome: Outcome) -
     share = len(view.labels) / max(len(loop.items), 1)
     best = evaluation.delivered_known or evaluation.delivered
     first = (
-        f"With {len(view.labels):,} answers of {people} ({share:.0%} of {len(loop.items):,} items) the delivered labels are "
-        f"{best.percent()} right ({best.on})."
+        f"With {len(view.labels):,} answers of {people} ({share:.0%} of {len(loop.items):,} items) the delivered labels "
+        f"are {best.percent()} right ({_scored(view.kind)}{best.on})."
     )
     lines = [first]
-    if evaluation.teacher is not None:
-        lines.append(f"The teacher alone is {evaluation.teacher.percent()} right ({evaluation.teacher.on}).")
-    if evaluation.student is not None:
-        lines.append(f"The student labels by itself {evaluation.student.percent()} right ({evaluation.student.on}).")
+    for who, measures in (
+        ("The teacher alone reaches", evaluation.teacher),
+        ("The student by itself reaches", evaluation.student),
+    ):
+        if measures is not None:
+            lines.append(f"{who} {measures.interval.percent()} {words_of(measures.main)} ({measures.interval.on}).")
     lines.append(outcome.reason if outcome.stopped else f"The run waits: {outcome.reason}.")
     return tuple(lines)
 
@@ -126,8 +137,14 @@ def cards(evaluation: Evaluation) -> tuple[Card, ...]:
     named = (
         ("Delivered labels", evaluation.delivered_known, "every label of the pool is known here"),
         ("Delivered labels, certificate", evaluation.delivered, "from the blind random share alone"),
-        ("Teacher alone", evaluation.teacher, "all its votes pooled"),
-        ("Student", evaluation.student, "on its own"),
+        *(
+            (f"{who}, {words_of(measures.main)}", measures.interval, note)
+            for who, measures, note in (
+                ("Teacher alone", evaluation.teacher, "all its votes pooled"),
+                ("Student", evaluation.student, "on its own"),
+            )
+            if measures is not None
+        ),
     )
     return tuple(Card(title, value, f"{note}; {value.on}") for title, value, note in named if value is not None)
 
@@ -143,49 +160,51 @@ def next_step(project: Project, outcome: Outcome) -> str:
 
 def instructive(loop: Loop, view: View) -> tuple[Instructive, ...]:
     """Where people most contradicted what was believed of the item without their answer."""
-    names = loop.project.task.label_names
     reason = {pick.item_id: pick.reason for pick in loop.store.picks()}
-    pooled = view.votes.pooled()
-    found = []
-    for row, label in zip(view.belief.answers.rows, view.belief.answers.labels, strict=True):
-        before = view.belief.out_of_fold[row]
-        if before.argmax() != label:
-            found.append((float(before[label] - before.max()), row, label))
-    found.sort(key=lambda entry: (entry[0], view.items[entry[1]].id))
+    teacher = view.corpus.decoded(view.corpus.votes.pooled())
+    wrong = [int(number) for number in np.flatnonzero(view.answered & (view.unseen_error > 0))]
+    wrong.sort(key=lambda n: (-round(float(view.unseen_error[n]), 3), _believed(view, n), view.items[n].id))
     return tuple(
         Instructive(
-            text=view.items[row].text,
-            teacher_label=names[int(pooled[row].argmax())],
-            person_label=names[int(label)],
-            reason=reason.get(view.items[row].id, ""),
-            posterior_before=float(view.belief.out_of_fold[row][label]),
+            text=view.items[number].text,
+            teacher_label=view.kind.show(view.items[number], teacher[number]),
+            person_label=view.kind.show(view.items[number], view.labels[view.items[number].id]),
+            reason=reason.get(view.items[number].id, ""),
+            posterior_before=_believed(view, number),
         )
-        for _, row, label in found[:MOST_INSTRUCTIVE]
+        for number in wrong[:MOST_INSTRUCTIVE]
     )
+
+
+def _believed(view: View, number: int) -> float:
+    """How likely a person's decisions were held to be before the answer: the mean over the item's decisions."""
+    item, rows = view.items[number], view.corpus.layout.rows(number)
+    said = view.kind.encode(item, view.corpus.layout.spans[rows], view.labels[item.id])
+    each = blocks(said * view.belief.out_of_fold[rows], view.kind.width).sum(axis=1)
+    return float(np.nanmean(each)) if np.isfinite(each).any() else 0.0
 
 
 def random_reference(loop: Loop, view: View) -> tuple[tuple[int, float], ...]:
     """What the same belief delivers from random picks, at each round's number of answers: known only in rehearsals."""
-    if loop.known is None or any(item.id not in loop.known for item in loop.items):
+    known, items = loop.known, loop.items
+    if known is None or any(item.id not in known for item in items):
         return ()
-    index = {name: number for number, name in enumerate(loop.project.task.label_names)}
-    truth = np.array([index[loop.known[item.id]] for item in loop.items])
-    order = loop.project.rng("random reference").permutation(len(loop.items))
+    order = loop.project.rng("random reference").permutation(len(items))
     points = []
     for count in dict.fromkeys(record.human_labels for record in loop.store.rounds()):
-        rows = np.sort(order[:count])
-        answers = Answers(rows, truth[rows])
-        rng = loop.project.rng("random reference", count)
-        belief = believe(
-            view.votes, view.features, loop.opinion, answers, folds=loop.project.task.student.folds, rng=rng
-        )
-        points.append((count, float((belief.probs.argmax(axis=1) == truth).mean())))
+        answers = [
+            Answer(items[number].id, "random", known[items[number].id], blind=True, rehearsed=True, answered_at="")
+            for number in order[:count]
+        ]
+        random = view_of(loop.project, loop.corpus, answers)
+        scores = [view.kind.score(known[item.id], v) for item, v in zip(items, random.delivered, strict=True)]
+        points.append((count, float(np.mean(scores))))
     return tuple(points)
 
 
 def agreement_between(answers: list[Answer]) -> tuple[int, int]:
     """Pairs of answers to the same item, and how many of them agree."""
-    by_item: dict[str, list[str]] = {}
+    by_item: dict[str, list[Value]] = {}
     for answer in answers:
         if answer.label is not None:
             by_item.setdefault(answer.item_id, []).append(answer.label)
@@ -208,31 +227,79 @@ def _row(project: Project, before: RoundRecord | None, record: RoundRecord) -> R
     )
 
 
+def words_of(measure: str) -> str:
+    """A measure's name for readers."""
+    return measure.replace("_", " ").replace("f1", "F1")
+
+
+def _scored(kind: Kind) -> str:
+    return "" if kind.score_name == "accuracy" else f"mean {kind.score_name}, "
+
+
 def _reliability(evaluation: Evaluation) -> tuple[Reliability, ...]:
+    """Every decision of what was judged: how sure it was made, and whether it was right."""
     judged = evaluation.judged
     if judged is None:
         return ()
+    known = ~np.isnan(judged.encoded).any(axis=1)
+    truth = blocks(judged.encoded[known], judged.width).argmax(axis=1)
+    found = []
+    for name, probs in (("Teacher", judged.teacher), ("Student", judged.student)):
+        each = blocks(probs[known], judged.width)
+        found.append(Reliability(name, each.max(axis=1), each.argmax(axis=1) == truth))
+    return tuple(found)
+
+
+def _judged_measures(evaluation: Evaluation) -> tuple[Measures | None, str]:
+    if evaluation.delivered_measures is not None:
+        return evaluation.delivered_measures, "delivered labels against all known labels of the pool"
+    if evaluation.student is not None and evaluation.judged is not None:
+        return evaluation.student, f"the student on {evaluation.judged.on}"
+    return None, ""
+
+
+def _counts(evaluation: Evaluation) -> tuple[Floats | None, str]:
+    """Hits, true and said by label, and of whom."""
+    measures, on = _judged_measures(evaluation)
+    return (None if measures is None else measures.counts), on
+
+
+def _label_names(project: Project, evaluation: Evaluation) -> tuple[str, ...]:
+    measures, _ = _judged_measures(evaluation)
+    return project.task.label_names if measures is None else measures.labels
+
+
+def _measures(evaluation: Evaluation) -> tuple[tuple[str, str, Interval], ...]:
+    """(who, figure, interval), all that the kind measures."""
+    sides = (
+        ("delivered", evaluation.delivered_measures),
+        ("student", evaluation.student),
+        ("teacher", evaluation.teacher),
+    )
     return tuple(
-        Reliability(name, probs.max(axis=1), probs.argmax(axis=1) == judged.truth)
-        for name, probs in (("Teacher", judged.teacher), ("Student", judged.student))
+        (who, words_of(name), interval)
+        for who, measures in sides
+        if measures is not None
+        for name, interval in measures.by_name.items()
     )
 
 
-def _confusion(
-    loop: Loop, view: View, evaluation: Evaluation
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]] | None, str]:
-    """Rows: what is right; columns: what is delivered (all known labels), or what the student says."""
-    k = len(loop.project.task.labels)
-    matrix = np.zeros((k, k), dtype=np.int64)
+def _confusion(loop: Loop, view: View, evaluation: Evaluation) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """Rows: what is right; columns: what is delivered (all known labels), or what the student says. Only one label a
+    text can be confused with one other.
+    """
+    if loop.project.task.kind != "single_label":
+        return None
     if loop.known is not None and evaluation.delivered_known is not None:
-        index = {name: number for number, name in enumerate(loop.project.task.label_names)}
-        truth = np.array([index[loop.known[item.id]] for item in loop.items])
-        np.add.at(matrix, (truth, view.belief.probs.argmax(axis=1)), 1)
-        return matrix, "delivered labels against all known labels of the pool"
-    if evaluation.judged is None:
-        return None, ""
-    np.add.at(matrix, (evaluation.judged.truth, evaluation.judged.student.argmax(axis=1)), 1)
-    return matrix, f"the student on {evaluation.judged.on}"
+        truths, values = [loop.known[item.id] for item in loop.items], view.delivered
+    elif evaluation.judged is not None:
+        truths, values = list(evaluation.judged.truths), list(evaluation.judged.student_values)
+    else:
+        return None
+    index = {name: number for number, name in enumerate(loop.project.task.label_names)}
+    matrix = np.zeros((len(index), len(index)), dtype=np.int64)
+    np.add.at(matrix, ([index[str(t)] for t in truths], [index[str(v)] for v in values]), 1)
+    return matrix
 
 
 def _facts(loop: Loop, view: View, model_id: str) -> tuple[tuple[str, str], ...]:

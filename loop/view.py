@@ -1,86 +1,213 @@
-"""What is known at one moment, as arrays: texts, votes, answers, and the belief they add up to."""
+"""What is known at one moment, as arrays: items, votes, answers, and the belief they add up to."""
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consensus.certificate import RandomDraw
 from consensus.posterior import Answers, Belief, believe
-from consensus.votes import VoteTable, vote_table
+from consensus.votes import VoteTable
+from kinds.kind import Kind, Layout
 from loop.project import Project
 from stillhouse.probabilities import Floats
-from stillhouse.records import Answer, Item, Pick, Vote
+from stillhouse.records import Answer, Item, Pick, Value, Vote
+from trainer.inputs import Inputs
 from trainer.linear import out_of_fold
 
 VOTE_FOLDS = 5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """`features` (n, d) unit embeddings, `opinion` (n, k) a student's predictions, cross-fitted, taught by votes alone
-    (so it has seen no answer). `labels` maps item id to what people agreed on; `conflicts` are items they did not.
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Items with all that does not change from round to round.
+
+    `features` (u, d) are the units' frozen features, `texts` (n, d) unit embeddings of the items (the same array where
+    the unit is the whole text). `opinion` (u, k) is what a student says that was taught by votes alone, cross-fitted:
+    it has seen no answer.
     """
 
+    kind: Kind
     items: tuple[Item, ...]
+    layout: Layout
     features: NDArray[np.float32]
+    texts: NDArray[np.float32]
     votes: VoteTable
     opinion: Floats
-    labels: dict[str, str]
+
+    def decoded(self, probs: Floats, thresholds: Floats | None = None) -> list[Value]:
+        """The value of each item that `probs` (u, k) amount to."""
+        return [
+            self.kind.decode(item, self.layout.spans[rows], probs[rows], thresholds)
+            for item, rows in ((item, self.layout.rows(number)) for number, item in enumerate(self.items))
+        ]
+
+    def scores(self, figure: Callable[..., float], *opinions: Floats) -> NDArray[np.float64]:
+        """(n,): a figure of each item, called with the item, its spans, and its rows of each opinion (u, k)."""
+        rows = [self.layout.rows(number) for number in range(len(self.items))]
+        return np.array(
+            [
+                figure(item, self.layout.spans[r], *(opinion[r] for opinion in opinions))
+                for item, r in zip(self.items, rows, strict=True)
+            ],
+            dtype=np.float64,
+        )
+
+    def doubts(self, probs: Floats) -> NDArray[np.float64]:
+        """(n,): how much each item needs a person, going by `probs` (u, k)."""
+        return self.scores(lambda item, spans, p: self.kind.doubt(item, spans, p).score, probs)
+
+    def disagreements(self, p: Floats, q: Floats) -> NDArray[np.float64]:
+        """(n,): how far two opinions (u, k) are apart on each item."""
+        return self.scores(lambda _item, spans, a, b: self.kind.disagreement(spans, a, b), p, q)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The corpus as people's answers let us see it. `labels` maps item id to what people agreed on; `conflicts` are
+    items they did not.
+    """
+
+    corpus: Corpus
+    labels: dict[str, Value]
     conflicts: tuple[str, ...]
     belief: Belief
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        return self.corpus.items
 
-def opinion_of_votes(project: Project, features: NDArray[np.float32], votes: VoteTable) -> NDArray[np.float32]:
-    """(n, k): each item predicted by a head on frozen features that was taught by the votes on other items."""
-    folds = project.rng("vote folds").integers(0, VOTE_FOLDS, len(features))
-    return out_of_fold(features, votes.pooled(), votes.usable.any(axis=0).astype(float) + 1e-6, folds)
+    @property
+    def kind(self) -> Kind:
+        return self.corpus.kind
+
+    @cached_property
+    def answered(self) -> NDArray[np.bool_]:
+        """(n,): which items people have answered."""
+        return np.array([item.id in self.labels for item in self.items], dtype=bool)
+
+    @cached_property
+    def thresholds(self) -> NDArray[np.float64] | None:
+        return self.kind.thresholds(self.belief.out_of_fold)
+
+    @cached_property
+    def delivered(self) -> list[Value]:
+        """What the pool is labelled with: a person's answer, else what is believed."""
+        believed = self.corpus.decoded(self.belief.probs, self.thresholds)
+        return [self.labels.get(item.id, value) for item, value in zip(self.items, believed, strict=True)]
+
+    @cached_property
+    def unseen(self) -> list[Value]:
+        """What each item would be labelled with if it had not been answered."""
+        return self.corpus.decoded(self.belief.out_of_fold, self.thresholds)
+
+    @cached_property
+    def unseen_error(self) -> NDArray[np.float64]:
+        """(n,): how wrong `unseen` is, 0 to 1, where people have answered; 0 elsewhere."""
+        return np.array(
+            [
+                1.0 - self.kind.score(self.labels[item.id], value) if item.id in self.labels else 0.0
+                for item, value in zip(self.items, self.unseen, strict=True)
+            ]
+        )
+
+    @cached_property
+    def expected_error(self) -> NDArray[np.float64]:
+        """(n,): how wrong `unseen` is expected to be."""
+        expected = self.corpus.scores(
+            lambda _item, spans, probs: self.kind.expected_score(spans, probs), self.belief.out_of_fold
+        )
+        return 1.0 - expected
 
 
-def view_of(
-    project: Project,
-    items: Sequence[Item],
-    features: NDArray[np.float32],
-    votes: VoteTable,
-    opinion: Floats,
-    answers: Iterable[Answer],
-) -> View:
-    labels, conflicts = agreed(answers)
-    index = {name: number for number, name in enumerate(project.task.label_names)}
-    rows = [row for row, item in enumerate(items) if item.id in labels]
-    known = Answers(
-        np.array(rows, dtype=np.intp), np.array([index[labels[items[row].id]] for row in rows], dtype=np.int64)
+def inputs_of(kind: Kind, items: Sequence[Item], layout: Layout | None = None) -> Inputs:
+    """The items as a student reads them."""
+    spans = None
+    if not kind.per_text:
+        layout = layout or Layout.of(kind, items)
+        spans = [layout.spans[layout.rows(number)] for number in range(len(items))]
+    return Inputs(
+        [item.text for item in items],
+        pairs=[item.pair for item in items] if any(item.pair for item in items) else None,
+        spans=spans,
+        focus=[item.focus for item in items] if any(item.focus for item in items) else None,
     )
-    belief = believe(
-        votes, features, opinion, known, folds=project.task.student.folds, rng=project.rng("belief", len(rows))
-    )
-    return View(tuple(items), features, votes, opinion, labels, conflicts, belief)
 
 
-def votes_of(project: Project, items: Sequence[Item], votes: Iterable[Vote]) -> VoteTable:
+def votes_of(project: Project, kind: Kind, layout: Layout, items: Sequence[Item], votes: Iterable[Vote]) -> VoteTable:
+    """The votes as arrays; votes of other items or sources are passed over, a missing vote is unusable and uniform."""
     sources = [teacher.name for teacher in project.task.teachers]
-    return vote_table(votes, [item.id for item in items], sources, len(project.task.labels))
+    at = {item.id: number for number, item in enumerate(items)}
+    column = {source: number for number, source in enumerate(sources)}
+    shape = (len(sources), len(layout.item_of))
+    probs = np.full((*shape, len(kind.columns)), 1.0 / kind.width)
+    usable = np.zeros(shape, dtype=bool)
+    for vote in votes:
+        if vote.item_id not in at or vote.source not in column or not vote.usable:
+            continue
+        number = at[vote.item_id]
+        rows = layout.rows(number)
+        said = kind.said(items[number], layout.spans[rows], vote)
+        probs[column[vote.source], rows], usable[column[vote.source], rows] = said.probs, said.usable
+    return VoteTable(tuple(sources), probs, usable, kind.width)
 
 
-def agreed(answers: Iterable[Answer]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The most frequent label of each item; a tie is a conflict and counts as no answer."""
+def opinion_of_votes(
+    project: Project, layout: Layout, features: NDArray[np.float32], votes: VoteTable
+) -> NDArray[np.float32]:
+    """(u, k): each unit predicted by a head on frozen features that was taught by the votes on other items."""
+    folds = project.rng("vote folds").integers(0, VOTE_FOLDS, len(layout))[layout.item_of]
+    weights = votes.usable.any(axis=0).astype(float) + 1e-6
+    return out_of_fold(
+        features, votes.pooled(), weights, folds, width=votes.probs.shape[2] if votes.width is None else votes.width
+    )
+
+
+def view_of(project: Project, corpus: Corpus, answers: Iterable[Answer]) -> View:
+    labels, conflicts = agreed(answers)
+    kind, layout = corpus.kind, corpus.layout
+    rows, targets = [np.empty(0, dtype=np.intp)], [np.empty((0, len(kind.columns)))]
+    for number, item in enumerate(corpus.items):
+        if item.id in labels:
+            of_item = layout.rows(number)
+            encoded = kind.encode(item, layout.spans[of_item], labels[item.id])
+            known = ~np.isnan(encoded).any(axis=1)
+            rows.append(np.arange(of_item.start, of_item.stop, dtype=np.intp)[known])
+            targets.append(encoded[known])
+    belief = believe(
+        corpus.votes,
+        corpus.features,
+        corpus.opinion,
+        Answers(np.concatenate(rows), np.concatenate(targets)),
+        width=kind.width,
+        groups=None if kind.per_text else layout.item_of,
+        folds=project.task.student.folds,
+        rng=project.rng("belief", len(labels)),
+    )
+    return View(corpus, labels, conflicts, belief)
+
+
+def agreed(answers: Iterable[Answer]) -> tuple[dict[str, Value], tuple[str, ...]]:
+    """The most frequent value of each item; a tie is a conflict and counts as no answer."""
     said: dict[str, Counter[str]] = defaultdict(Counter)
     for answer in answers:
         if answer.label is not None:
-            said[answer.item_id][answer.label] += 1
+            said[answer.item_id][json.dumps(answer.label, sort_keys=True)] += 1
     labels, conflicts = {}, []
     for item_id, counts in said.items():
         (first, most), *others = counts.most_common(2)
         if others and others[0][1] == most:
             conflicts.append(item_id)
         else:
-            labels[item_id] = first
+            labels[item_id] = json.loads(first)
     return labels, tuple(sorted(conflicts))
 
 
-def random_draws(items: Sequence[Item], picks: Sequence[Pick], labels: dict[str, str]) -> list[RandomDraw]:
+def random_draws(items: Sequence[Item], picks: Sequence[Pick], labels: dict[str, Value]) -> list[RandomDraw]:
     """Each round's uniform draw with what it was drawn from: all that no earlier round had picked."""
     row = {item.id: number for number, item in enumerate(items)}
     round_of = np.full(len(items), np.iinfo(np.int64).max)

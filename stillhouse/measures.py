@@ -223,6 +223,31 @@ def paired_difference(correct_a: Bools, correct_b: Bools, confidence: float, on:
     return Interval(value, first_beyond(-1.0, 1), first_beyond(1.0, -1), n, on, "Tango score, paired")
 
 
+def paired_mean_difference(scores_a: Floats, scores_b: Floats, confidence: float, on: str = "") -> Interval:
+    """How much better b's scores (n,) are than a's on the same items, on average, by Student's t. Where every score is
+    0 or 1 it is `paired_difference`, which needs no large sample.
+    """
+    a, b = np.asarray(scores_a, dtype=np.float64), np.asarray(scores_b, dtype=np.float64)
+    if np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all():
+        return paired_difference(a == 1, b == 1, confidence, on)
+    n, difference = len(a), b - a
+    value = float(difference.mean())
+    if n < 2:
+        return Interval(value, -1.0, 1.0, n, on, "too few items")
+    half = student_t_quantile(confidence, max(n - 1, 5)) * float(difference.std(ddof=1)) / math.sqrt(n)
+    return Interval(value, max(value - half, -1.0), min(value + half, 1.0), n, on, "Student's t, paired")
+
+
+def mean_score_interval(scores: Floats, confidence: float, on: str, rng: np.random.Generator) -> Interval:
+    """The mean of scores (n,) between 0 and 1; Wilson's interval where every score is 0 or 1, else the bootstrap."""
+    values = np.asarray(scores, dtype=np.float64)
+    if np.isin(values, (0, 1)).all():
+        return accuracy_interval(values == 1, confidence, on)
+    return bootstrap_interval(
+        np.stack([values, np.ones(len(values))], axis=1), ratio_of, confidence=confidence, on=on, rng=rng
+    )
+
+
 def _tango_score(difference: float, gains: int, losses: int, n: int) -> float:
     """How many standard errors the data lie above `difference`, under the most likely truth that has it."""
     a = 2 * n
