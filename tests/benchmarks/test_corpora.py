@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import corpora
-from benchmarks.corpora import CORPORA, Corpus
+from benchmarks import corpora, corpus_values
+from benchmarks.corpora import CORPORA
+from benchmarks.corpus import HELPDESK, SIMULATED, Corpus
 from kinds.registry import kind_of
 from stillhouse.records import Value, Vote
 
@@ -138,10 +139,10 @@ def test_simulated_teachers_are_as_good_as_announced(name: str) -> None:
     made = corpus(name, 1000, 300)
     low, high = BANDS[name]
     found = f1(made)
-    assert set(found) == set(corpora.SIMULATED)
+    assert set(found) == set(SIMULATED)
     assert all(low <= value <= high for value in found.values()), found
     assert made.votes_are.startswith("simulated")
-    by_source = [[said(made, vote) for vote in made.votes if vote.source == source] for source in corpora.SIMULATED]
+    by_source = [[said(made, vote) for vote in made.votes if vote.source == source] for source in SIMULATED]
     assert by_source[0] != by_source[1]
 
 
@@ -157,7 +158,7 @@ def test_a_corpus_is_the_same_every_time() -> None:
     """Items, truths and votes hang on sizes and seed alone; another seed draws others."""
     first, again, other = corpora.helpdesk_topics(), corpora.helpdesk_topics(), None
     assert first == again
-    if (corpora.HELPDESK.parents[2] / "shared").is_dir():
+    if (HELPDESK.parents[2] / "shared").is_dir():
         first, again, other = (corpora.wnut17(100, 20, seed) for seed in (0, 0, 1))
         assert first == again
         assert first.pool != other.pool
@@ -180,9 +181,9 @@ def test_left_out_roles_are_counted() -> None:
 
 def test_tokens_that_are_not_in_the_text_have_no_places() -> None:
     """Tokens are placed only where nothing but white space is between them."""
-    assert corpora.placed_tokens("can't  go", ["ca", "n't", "go"]) == [(0, 2), (2, 5), (7, 9)]
-    assert corpora.placed_tokens("cannot go", ["can", "go"]) is None
-    assert corpora.placed_tokens("go now", ["go"]) is None
+    assert corpus_values.placed_tokens("can't  go", ["ca", "n't", "go"]) == [(0, 2), (2, 5), (7, 9)]
+    assert corpus_values.placed_tokens("cannot go", ["can", "go"]) is None
+    assert corpus_values.placed_tokens("go now", ["go"]) is None
 
 
 @pytest.mark.parametrize(
@@ -191,13 +192,13 @@ def test_tokens_that_are_not_in_the_text_have_no_places() -> None:
 )
 def test_dates_of_contracts_become_normal(said_date: str, normal: str | None) -> None:
     """Month, day, year become year, month, day; blanks stay blank; what is no date is none."""
-    assert corpora.normal_date(said_date) == normal
+    assert corpus_values.normal_date(said_date) == normal
 
 
 def test_parties_are_names_without_aliases() -> None:
     """What a contract calls its parties is no part of their names; what is only an alias names nobody."""
-    assert corpora.party_names('Reed\'s, Inc. ("Reed\'s"); BC Inc., dba Full Sail (“Company”); ("Parties")') == [
+    assert corpus_values.party_names('Reed\'s, Inc. ("Reed\'s"); BC Inc., dba Full Sail (“Company”); ("Parties")') == [
         "Reed's, Inc.",
         "BC Inc., dba Full Sail",
     ]
-    assert corpora.party_names("") == []
+    assert corpus_values.party_names("") == []
