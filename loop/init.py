@@ -130,7 +130,7 @@ def _plain(feature: Any, value: Any) -> Any:
 
 
 def _look(pool: Path, out: Path, text: str, label: str, kind: KindName) -> _Found:
-    columns = columns_of(pool)
+    columns = columns_of(pool, [name for name in (text, label, "id") if name])
     for flag, wanted in (("--text", text), ("--label", label)):
         if wanted and (problems := missing_columns([wanted], columns)):
             raise InputError(f"{pool}: {problems[0]}", fix=f"correct {flag}")
