@@ -44,8 +44,9 @@ def align_tagged(text: str, tagged_plain: str, spans_in_tagged: Sequence[CharSpa
     Words are compared first (Myers-like, see `prompts.diff`), then the characters of what lies between; both folded, so
     that case, quotes and white space do not count.
     """
-    if tagged_plain == text:
-        return list(spans_in_tagged)
+    if tagged_plain.strip() == text.strip():  # the same words: not even a mark within a character may move
+        shift = _indent(text) - _indent(tagged_plain)
+        return [_within(text, start + shift, end + shift) for start, end in spans_in_tagged]
     if not spans_in_tagged:
         return []
     true, said = fold(text), fold(tagged_plain)
@@ -61,6 +62,14 @@ def covered(text: str, tagged_plain: str) -> float:
     """The share of the text's words that the teacher wrote again, 0 to 1."""
     true = fold(text).words()
     return sum(n for _, _, n in same_parts(fold(tagged_plain).words(), true)) / len(true) if true else 1.0
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip())
+
+
+def _within(text: str, start: int, end: int) -> CharSpan:
+    return min(max(start, 0), len(text)), min(max(end, 0), len(text))
 
 
 class _Edges:

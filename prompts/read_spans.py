@@ -12,7 +12,7 @@ from prompts.reply import LONGEST_READ, confidence_of, only_object, without_thin
 from stillhouse.records import Origin, VoteStatus
 
 LEAST_REPEATED = 0.7  # of a text's words: below that a reply is not the text with tags, and no tag means nothing
-_OPENING = re.compile(r"\[([^\[\]|\n]{1,40})\|")
+_OPENING = re.compile(r"\[([^\[\]|\n]{1,100})\|")
 _JSON = re.compile(r"[\s`]*\{")
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from prompts.render import Frame, Style
+from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.errors import TeacherError
 from stillhouse.records import Item
 from stillhouse.task import Teacher
@@ -72,6 +73,10 @@ class Plan:
     @property
     def style(self) -> Style:
         return "codes" if self.how == "logprobs" else "verbalised"
+
+    def windows(self, item: Item, max_tokens: int = WINDOW_TOKENS) -> list[tuple[int, Item]]:
+        """The parts an item is asked in, each with its offset; a recording knows whole texts only."""
+        return [(0, item)] if self.known.recorded else windows_of(item, max_tokens)
 
     def asking(self, common: Frame, item: Item) -> Asking:
         wanted = SAMPLE_TEMPERATURE if self.how == "samples" else 0.0

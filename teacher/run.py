@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from kinds.kind import Kind
 from prompts.parse import Reading
 from prompts.render import Frame, Prompt, fill, repair
-from prompts.windows import WINDOW_TOKENS, merge, windows_of
+from prompts.windows import WINDOW_TOKENS, merge
 from stillhouse.errors import StillhouseError, TeacherError
 from stillhouse.ledger import StoredReply
 from stillhouse.records import Item, Vote
@@ -90,8 +90,7 @@ class Run:
 
     def _parts(self, item: Item) -> tuple[Part, ...]:
         parts = []
-        whole = [(0, item)]  # of a recording, which knows no other texts
-        for start, window in whole if self.plan.known.recorded else windows_of(item, self.window_tokens):
+        for start, window in self.plan.windows(item, self.window_tokens):
             prompt, asking = fill(self.common, window), self.plan.asking(self.common, window)
             calls = tuple(self._call(item, prompt, asking, sample) for sample in range(self.plan.calls_an_item))
             parts.append(Part(start, window, prompt, calls))

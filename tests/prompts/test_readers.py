@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prompts.fold import fold
 from prompts.labels import spellings
 from prompts.parse import Reading
 from prompts.structured import ABSENT, read_fields, read_multi_label, read_numbered_tags, read_quotes, read_tagged
 from stillhouse.task import FieldSpec, Label
 from tests.prompts.hostile import HOSTILE
+from tests.prompts.test_align import TEXTS
 
 LABELS = spellings([Label(name="PERSON"), Label(name="APP", aliases=("software",)), Label(name="first_line")])
 TEXT = "Ana says GitLab is slow.\n\nGitLab again, ANA"
@@ -118,6 +120,26 @@ def test_what_does_not_fit_is_named() -> None:
     assert spans(reading.value) == [("GitLab is slow", "APP")]
     assert reading.findings == {"unknown_label": 1, "overlap": 1, "unaligned": 2}
     assert reading.status == "repaired"
+
+
+@given(TEXTS, st.sets(st.integers(0, 60), max_size=6), st.booleans())
+def test_tags_put_into_any_text_come_back(text: str, cuts: set[int], broken: bool) -> None:
+    """Graphemes, right to left, joiners, line ends: text[start:end] is what was tagged, also with " / " for a line end."""
+    at = sorted(cut for cut in cuts if cut <= len(text))
+    places = [(a, b) for a, b in zip(at[::2], at[1::2], strict=False) if text[a:b].strip() and "\n" not in text[a:b]]
+    tagged, done = "", 0
+    for a, b in places:
+        tagged += f"{text[done:a]}[APP|{text[a:b]}]"
+        done = b
+    tagged += text[done:]
+    if not broken:
+        assert [(span["start"], span["end"]) for span in listed(read_tagged(tagged, text, LABELS))] == places
+        return
+    reply = json.dumps({"tagged": tagged.replace("\n", " / ")})
+    read = listed(read_tagged(reply, text, LABELS))
+    assert {fold(text[span["start"] : span["end"]]).text.strip() for span in read} <= {
+        fold(text[slice(*place)]).text.strip() for place in places
+    }
 
 
 def test_brackets_of_the_text_are_text() -> None:

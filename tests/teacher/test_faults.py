@@ -74,9 +74,9 @@ def test_a_wait_that_was_asked_for_holds_everybody_back() -> None:
 
 
 def test_a_rate_limit_is_found_and_kept_to() -> None:
-    """Under a limit of 400 requests a second all arrive, though 64 at once would be far more."""
+    """Under a limit of 150 requests a second all arrive, though 64 at once would be far more, even on a busy machine."""
     log = RequestLog()
-    with helpdesk_teacher(200, Faults(requests_per_s=400.0, latency_s=0.002), log) as url:
+    with helpdesk_teacher(200, Faults(requests_per_s=150.0, latency_s=0.002), log) as url:
         votes = ask_about(200, teacher_at(url, max_in_flight=64))
     assert len(votes) == 200
     assert log.statuses[429] > 0
