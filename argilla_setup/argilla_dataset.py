@@ -61,11 +61,6 @@ def finishing(asked: tuple[Question, ...]) -> Question:
     return Question(name, "Is that all?", "label", labels)
 
 
-def is_marked(kind: Kind) -> bool:
-    """Whether people mark spans in the text."""
-    return any(question.type == "span" for question in kind.questions())
-
-
 def create_dataset(api: ArgillaApi, kind: Kind) -> str:
     """Make and publish the task's dataset, and its workspace when missing; return the dataset's id."""
     task, asked = kind.task, questions_of(kind)

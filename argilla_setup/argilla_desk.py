@@ -70,7 +70,7 @@ class ArgillaDesk:
         """None where the responses together make no possible value: they become a draft of the same person again."""
         value, problems = None, list[str]()
         if response["status"] == "submitted":
-            value, problems = value_of(self.kind, item_of(record, self.kind), response["values"])
+            value, problems = value_of(self.kind, item_of(record), response["values"])
         if problems:
             body = {"status": "draft", "values": response["values"]}
             self.api.call("PUT", f"/responses/{response['id']}", doing="sending an answer back", body=body)

@@ -18,7 +18,6 @@ from argilla_setup.argilla_dataset import (
     TEXT,
     UNCERTAINTY,
     YES,
-    is_marked,
     questions_of,
 )
 from argilla_setup.desk import DeskRecord
@@ -39,13 +38,13 @@ def to_argilla(record: DeskRecord, kind: Kind, question_ids: Mapping[str, str]) 
     }
 
 
-def item_of(record: Mapping[str, Any], kind: Kind) -> Item:
+def item_of(record: Mapping[str, Any]) -> Item:
     """The item of a record, as far as an answer can depend on it."""
     fields, given = record["fields"], json.loads((record["metadata"] or {}).get(GIVEN) or "{}")
     return Item(
         record["external_id"],
-        from_html(fields[TEXT]) if is_marked(kind) else fields[TEXT],
-        pair=fields.get(PAIR) or "",
+        from_html(fields[TEXT]),
+        pair=from_html(fields.get(PAIR) or ""),
         tokens=tuple(_span(each) for each in given["tokens"]) if "tokens" in given else None,
         focus=_span(given["focus"]) if "focus" in given else None,
     )
@@ -78,7 +77,22 @@ def value_of(kind: Kind, item: Item, values: Mapping[str, Mapping[str, Any]]) ->
         if name in known
     }
     value = kind.answer(item, responses)
-    return value, kind.problems(item, value)
+    problems = kind.problems(item, value) or _lost(kind, item, value, responses)
+    return (None, problems) if problems else (kind.normal(item, value), [])
+
+
+def _lost(kind: Kind, item: Item, value: Value, responses: Mapping[str, object]) -> list[str]:
+    """Lines a person wrote of which nothing is left in the value: a date that is none is not a missing date."""
+    kept = kind.suggest(item, value)
+    return [
+        f"{question.title}: expected a value as the task has it, found {responses[question.name]!r}"
+        for question in kind.questions()
+        if question.type == "text" and len(_lines(kept.get(question.name))) < len(_lines(responses.get(question.name)))
+    ]
+
+
+def _lines(text: object) -> set[str]:
+    return {line.strip() for line in str(text or "").splitlines() if line.strip()}
 
 
 def _on_page(item: Item, question: Question, value: Any) -> Any:
@@ -118,17 +132,15 @@ def _score(suggestion: Suggestion, value: object) -> float | list[float] | None:
 
 def _fields(record: DeskRecord, kind: Kind) -> dict[str, str]:
     item, data = record.item, kind.task.data
-    text = sendable(item.text)
-    fields = {TEXT: as_html(text) if is_marked(kind) else text}
+    texts = {TEXT: item.text}
     if data.pair:
-        fields[PAIR] = sendable(item.pair)
+        texts[PAIR] = item.pair
     if data.focus and item.focus:
-        fields[FOCUS] = sendable(_marked(item.text, item.focus))
-    if data.image and item.image.startswith(_SHOWABLE):
-        fields[IMAGE] = item.image
+        texts[FOCUS] = _marked(item.text, item.focus)
     if kind.task.kind != "single_label" and record.suggestion and record.suggestion.doubt:
-        fields[DOUBT] = sendable(record.suggestion.doubt)
-    return fields
+        texts[DOUBT] = record.suggestion.doubt
+    fields = {name: as_html(sendable(text)) for name, text in texts.items()}
+    return fields | ({IMAGE: item.image} if data.image and item.image.startswith(_SHOWABLE) else {})
 
 
 def _marked(text: str, focus: CharSpan) -> str:

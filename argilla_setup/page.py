@@ -1,8 +1,8 @@
 """Text and spans as Argilla's page has them: it puts a text in as HTML and counts UTF-16 units, not characters.
 
-Both are invisible until a text holds an emoji, a `<` or a carriage return; then every span after it is off, and the
-server, which counts characters, refuses one near the end. So such characters travel as character references: the page
-shows them as they are, and what the server holds is never shorter than what the page counts.
+So of "if a<b then c > d" a person would see "if a d"; behind an emoji or a carriage return every span would be off, and
+the server, which counts characters, would refuse one near the end. Therefore such characters travel as character
+references: the page shows them as they are, and what the server holds is never shorter than what the page counts.
 """
 
 import bisect

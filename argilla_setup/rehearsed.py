@@ -75,7 +75,7 @@ def answer_in_argilla(desk: ArgillaDesk, experts: RehearsedExperts) -> int:
     open_records = {record["external_id"]: record for record in desk.pending()}
     if not open_records:
         return 0
-    items = {item_id: item_of(record, desk.kind) for item_id, record in open_records.items()}
+    items = {item_id: item_of(record) for item_id, record in open_records.items()}
     _check_known(experts, items)
     users = _ensure_users(desk, experts.names)
     name_of = {user["id"]: name for name, user in users.items()}

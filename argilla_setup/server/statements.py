@@ -1,6 +1,7 @@
 """Turns the searches of Argilla's API and UI into SQL over the server's own SQLite tables: filters, orders, words."""
 
 import datetime as dt
+import html
 import json
 import re
 import uuid
@@ -155,7 +156,8 @@ def matches(fields_json: str, field: str, query: str) -> int:
     `lower` knows ASCII only, hence a function in Python.
     """
     fields = json.loads(fields_json) or {}
-    text = "\n".join(_strings(fields.get(field) if field else fields)).casefold()
+    # Texts are sent as HTML, in which the page shows them; people look for what they see.
+    text = html.unescape("\n".join(_strings(fields.get(field) if field else fields))).casefold()
     return int(any(_all_hold(text, group) for group in _parsed(query)))
 
 
