@@ -45,7 +45,7 @@ def fit_linear(
     start: LinearHead | None = None,
     width: int | None = None,
     max_iterations: int = 500,
-    tolerance: float = 2e-5,
+    tolerance: float | None = None,
 ) -> LinearHead:
     """Fit a softmax regression to soft targets, or several side by side.
 
@@ -56,10 +56,13 @@ def fit_linear(
     (scikit-learn's model of two classes has one weight vector where this has two: there it equals half its C). Solved
     by L-BFGS (Liu & Nocedal 1989) on centred features, which leaves the optimum where it is and needs fewer steps; on
     one thread, because two threads waiting for each other are slower than one on a machine others use. `tolerance` is
-    on the largest gradient of the objective divided by `C * sum(weights)`. Raises InputError on shapes that do not fit
+    on the largest gradient of the objective divided by `C * sum(weights)`; None is 2e-5, for more than MANY_ROWS rows
+    1e-4 (two thirds of the steps; on 25,000 tokens of UD EWT the accuracy is the same within 0.1 points). Raises InputError on shapes that do not fit
     or on values that are not finite.
     """
     X, Y, w = _checked(features, targets, weights, width)
+    if tolerance is None:
+        tolerance = 2e-5 if len(X) <= MANY_ROWS else 1e-4
     total = float(w.sum()) if weights is not None else float(len(X))
     if start is None and len(X) > MANY_ROWS:
         few = slice(None, None, EVERY)

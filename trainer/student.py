@@ -24,6 +24,7 @@ from trainer.windows import tokenise
 Recipe = Literal["head", "lora"]
 CANDIDATE_C = (1.0, 3.0, 10.0, 30.0)  # in rising order: each fit starts from the one before
 MANY_UNITS = 10_000  # above so many the candidates are tried only as long as they get better
+NEARLY_ALL = 0.2  # of many units: a share held out that leaves enough for a head like the final one
 _NO_HEAD = LinearHead(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
 WORTH_STANDARD_ERRORS = 1.0  # LoRA is taken when it is likelier by more than so much noise: the head sees more rows
 
@@ -173,7 +174,7 @@ def fit_student(
     takes the head, untried. The head's C is chosen likewise among CANDIDATE_C. Held-out rows teach neither trial. The
     temperature is fitted on them (1 with fewer than 50). A chosen head is then fitted again on all rows, the held-out
     ones with their given targets and weights, and its temperature is that of `settings.folds` heads that each left a
-    share of the held-out texts out; a LoRA student keeps them all out, because training again costs as much as the
+    share of the held-out texts out (where there are many units, that of the head that left all of them out); a LoRA student keeps them all out, because training again costs as much as the
     first time.
 
     `features` (U, d) saves embedding the texts: they must come from `trainer.features.embed` with the same base and
@@ -217,7 +218,9 @@ def fit_student(
             chosen, why = _choose(plain, lora, lesson.text_of[lesson.held.rows])
     student = chosen.student
     if student.recipe == "head" and len(lesson.held.rows):
-        temperature = _cross_fitted_temperature(lesson, start, settings.folds, C)
+        temperature = student.temperature
+        if not _nearly_all(lesson):
+            temperature = _cross_fitted_temperature(lesson, start, settings.folds, C)
         head = fit_linear(X, lesson.Y, lesson.weights, C=C, start=start, width=width)
         student = replace(student, head=head, temperature=temperature)
     facts |= {"recipe": student.recipe, "why": why, "temperature": student.temperature, "seconds": clock.seconds()}
@@ -257,6 +260,11 @@ def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
     right = blocks(logits, width).argmax(axis=1) == blocks(held.targets, width).argmax(axis=1)
     likelihoods = -cross_entropy(logits, held.targets, temperature, width)
     return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else None)
+
+
+def _nearly_all(lesson: _Lesson) -> bool:
+    """Whether the first head saw so much that one taught by all rows is no surer of itself: no other fits are needed."""
+    return len(lesson.X) > MANY_UNITS and len(lesson.held.rows) < NEARLY_ALL * len(lesson.X)
 
 
 def _cross_fitted_temperature(lesson: _Lesson, start: LinearHead, folds: int, C: float) -> float:
