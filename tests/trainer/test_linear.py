@@ -8,7 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from stillhouse.errors import InputError
 from stillhouse.probabilities import softmax
 from trainer.calibrate import fit_temperature
-from trainer.linear import MANY_ROWS, LinearHead, cross_entropy, fit_linear, out_of_fold
+from trainer.linear import MANY_ROWS, LinearHead, _objective, cross_entropy, fit_linear, out_of_fold
+from trainer.linear_gpu import objective_on_gpu
 
 
 def blobs(
@@ -129,3 +130,16 @@ def test_temperature_lowers_the_held_out_loss() -> None:
 def test_few_answers_leave_the_probabilities_alone() -> None:
     """With fewer than 50 held-out answers the temperature is 1."""
     assert fit_temperature(np.random.default_rng(0).normal(size=(49, 3)), np.zeros(49, dtype=int)) == 1.0
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_the_objective_is_the_same_on_a_gpu(width: int) -> None:
+    """Value and gradient of both implementations agree (this one runs on the CPU, so that it is tested everywhere)."""
+    rng = np.random.default_rng(0)
+    X, y, w = blobs(6)
+    X32, Y = X.astype(np.float32), (np.eye(4)[y] if width == 4 else np.tile(np.eye(2)[y % 2], 2))
+    Y32, at = Y.astype(np.float32), rng.normal(size=4 * 7)
+    value, gradient = _objective(X32, Y32, w / w.sum(), 0.1, width)(at)
+    other, slope = objective_on_gpu(X32, Y32, w / w.sum(), 0.1, width, device="cpu")(at)
+    assert other == pytest.approx(value, rel=1e-5)
+    assert np.allclose(slope, gradient, atol=1e-5)
