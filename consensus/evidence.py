@@ -67,11 +67,10 @@ def evidence_of(votes: VoteTable, text: Floats | None, groups: Ints | None = Non
     said of them counts too. Conventions ("the article belongs to the name") are only to be seen from there.
     """
     width = votes.block
-    count = votes.probs.shape[2] // width
     logs = [_centred(np.log(probs + LOG_FLOOR) / 2, width) for probs in votes.probs]
     tops = [_top(probs, width) * usable[:, None] for probs, usable in zip(votes.probs, votes.usable, strict=True)]
     beside = [NEIGHBOUR * near for top in tops for near in _neighbours(top, groups)]
-    said = np.hstack(logs + tops + beside) / np.sqrt(np.sqrt(count))
+    said = np.hstack(logs + tops + beside)
     shape = np.hstack([*votes.probs, *beside])
     shape /= np.linalg.norm(shape, axis=1, keepdims=True)
     return Evidence(said, shape, text)

@@ -209,3 +209,37 @@ def test_more_confidence_is_wider() -> None:
     belief, draws = answered(bare, w, rows), [RandomDraw(rows, np.arange(400))]
     wide, narrow = certified(belief, draws, 0.99), certified(belief, draws, 0.90)
     assert wide.lo < narrow.lo < narrow.value < narrow.hi < wide.hi
+
+
+@pytest.mark.parametrize(("spread", "share"), [(0.3, 0.2), (0.3, 0.02), (1.0, 0.1)])
+def test_covers_scores_that_are_shares(spread: float, share: float) -> None:
+    """Values that are partly right: the interval of the mean score holds it as often as it says, rare errors or not."""
+    intervals, truth = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        error = np.where(rng.random(600) < share / spread, spread * rng.integers(1, 4, 600) / 3, 0.0)
+        rows = rng.choice(600, 60, replace=False)
+        answered = np.isin(np.arange(600), rows)
+        read = np.where(answered, error, np.nan)
+        intervals.append(certify(read, np.full(600, share), answered, [RandomDraw(rows, np.arange(600))], CONFIDENCE))
+        truth.append(1 - float(error[~answered].sum()) / 600)
+    measured = Measured(intervals, truth)
+    bias, noise = measured.bias()
+    assert measured.coverage() >= 0.93
+    assert abs(bias) < max(3 * noise, 0.005)
+
+
+def test_a_share_of_an_error_is_rounded_outward() -> None:
+    """Half an error in forty: no less than none, no more than one; three thirds are one."""
+    rows = np.arange(40)
+    draws = [RandomDraw(rows, np.arange(4000))]
+    error = np.zeros(4000)
+    answered, expected = np.arange(4000) < 40, np.zeros(4000)
+    error[0] = 0.5
+    half = certify(error, expected, answered, draws, CONFIDENCE)
+    assert half.hi == 1.0
+    assert half.lo == pytest.approx(1 - binomial_interval(1, 40, CONFIDENCE)[1] + 0.5 / 4000)
+    error[:3] = 1 / 3
+    whole = certify(error, expected, answered, draws, CONFIDENCE)
+    least = binomial_interval(1, 40, CONFIDENCE)[0]
+    assert whole.hi == pytest.approx(1 - least + 1 / 4000)
