@@ -27,7 +27,6 @@ ROWS_A_BLOCK = 16_384
 MOST_EXACT = 1_000  # answered rows up to which each is an anchor
 ANCHORS = 600
 ANCHORS_A_STEP = 150
-DULL = 0.2  # how much less a row that nobody doubts counts when anchors are drawn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,27 +83,25 @@ class Coordinates:
         return out
 
 
-def coordinates_of(evidence: Evidence, doubtful: NDArray[np.bool_], rng: np.random.Generator) -> Coordinates:
+def coordinates_of(evidence: Evidence, rng: np.random.Generator) -> Coordinates:
     """Coordinates of the answered rows: exact, or around ANCHORS of them where there are more than MOST_EXACT.
 
     Anchors are drawn in steps, each row in proportion to what the anchors so far leave unexplained of it (randomly
-    pivoted Cholesky, Chen et al. 2023), and rows that are not `doubtful` (a,) less often: most tokens are plain, and
-    alike. Answers have no part in it, or a row would be predicted by anchors that its own answer chose.
+    pivoted Cholesky, Chen et al. 2023): most tokens are plain and alike, and few of those are needed. Answers have no
+    part in it, or a row would be predicted by anchors that its own answer chose.
     """
     if len(evidence) <= MOST_EXACT:
         return Coordinates.of(evidence)
-    interest = np.where(doubtful, 1.0, DULL)
     left = evidence.diagonal()
     anchors = np.empty(0, dtype=np.intp)
     while True:
-        chance = interest * left
-        step = min(ANCHORS_A_STEP, int(np.count_nonzero(chance)))
-        drawn = rng.choice(len(left), step, replace=False, p=chance / chance.sum())
+        step = min(ANCHORS_A_STEP, int(np.count_nonzero(left)))
+        drawn = rng.choice(len(left), step, replace=False, p=left / left.sum())
         anchors = np.concatenate([anchors, drawn])
         found = Coordinates.around(evidence, anchors)
         left = np.maximum(evidence.diagonal() - (found.matrix**2).sum(axis=1), 0.0)
         left[anchors] = 0.0
-        if len(anchors) >= ANCHORS or not (interest * left > 0).any():
+        if len(anchors) >= ANCHORS or not left.any():
             return found
 
 

@@ -13,14 +13,13 @@ from consensus.evidence import Evidence, evidence_of
 from consensus.opinions import Blend, Opinions
 from consensus.search import Answers, Held, Search, cooled, temperature_of
 from consensus.votes import VoteTable
-from stillhouse.probabilities import Bools, Floats, Ints, blocks, softmax
+from stillhouse.probabilities import Floats, Ints, softmax
 
 __all__ = ["Answers", "Belief", "Source", "believe"]
 
 Source = Literal["person", "corrected", "teacher"]
 
 FEWEST_ANSWERS_TO_CORRECT = 10
-SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +105,7 @@ def believe(
         bare = Held(None, 1.0)
         probs = _posterior(bare, evidence, opinions, everything)
         return _belief(probs, fold_of, answers, None, 1.0, evidence, opinions, None, (bare,) * max(count, 1))
-    coordinates = coordinates_of(evidence.rows(answers.rows), _doubtful(votes, answers.rows), rng)
+    coordinates = coordinates_of(evidence.rows(answers.rows), rng)
     search = Search(coordinates, opinions, answers, fold_of[answers.rows])
     penalty, final, held = search.chosen()
     raw = np.empty(opinions.pool.shape)
@@ -142,17 +141,6 @@ def _folds(
     theirs = np.isin(groups, names)
     fold_of[theirs] = each[at[theirs]]
     return fold_of, count, len(names)
-
-
-def _doubtful(votes: VoteTable, rows: NDArray[np.intp]) -> Bools:
-    """Which rows are not plain: the teachers are unsure of one, or say something else than they mostly do."""
-    pool = votes.pooled()[rows]
-    each = blocks(pool, votes.block)
-    top = each.argmax(axis=1).reshape(len(rows), -1)
-    usual = np.array([np.bincount(column).argmax() for column in top.T])
-    sure = (each.max(axis=1) >= SURE).reshape(top.shape)
-    out: Bools = ((top != usual) | ~sure).any(axis=1)
-    return out
 
 
 def _posterior(held: Held, evidence: Evidence, opinions: Opinions, rows: NDArray[np.intp]) -> NDArray[np.float64]:

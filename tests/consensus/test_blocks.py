@@ -228,11 +228,10 @@ def test_anchors_are_distinct_and_explain_more_the_more_there_are(monkeypatch: p
     monkeypatch.setattr(correction, "ANCHORS_A_STEP", 10)
     w = sentences(6, items=40)
     evidence = evidence_of(w.votes, w.text, w.groups)
-    doubtful = w.votes.probs[0].argmax(axis=1) != O
     left = []
     for count in (20, 40):
         monkeypatch.setattr(correction, "ANCHORS", count)
-        found = coordinates_of(evidence, doubtful, np.random.default_rng(0))
+        found = coordinates_of(evidence, np.random.default_rng(0))
         assert found.matrix.shape == (400, count)
         assert found.anchors.text is not None
         assert len(np.unique(found.anchors.text, axis=0)) == count
