@@ -16,10 +16,10 @@ from trainer.base import Base, load_base
 from trainer.calibrate import MIN_ANSWERS, fit_temperature
 from trainer.features import dimensions, embed, embed_windows
 from trainer.inputs import Inputs
-from trainer.linear import DEFAULT_C, Floats, Ints, LinearHead, cross_entropy, fit_linear
+from trainer.linear import DEFAULT_C, TOKEN_C, Floats, Ints, LinearHead, cross_entropy, fit_linear
 from trainer.lora import Adapter, Clock, adapter_of, merged, train_lora
 from trainer.pace import Progress
-from trainer.windows import tokenise
+from trainer.windows import Windows, tokenise
 
 Recipe = Literal["head", "lora"]
 CANDIDATE_C = (1.0, 3.0, 10.0, 30.0)  # in rising order: each fit starts from the one before
@@ -172,10 +172,12 @@ def fit_student(
     head on. "auto" tries both and takes LoRA where it makes the held-out answers likelier by more than one standard
     error of the paired difference between texts; without at least MIN_ANSWERS (50) held-out texts it cannot tell and
     takes the head, untried. The head's C is chosen likewise among CANDIDATE_C. Held-out rows teach neither trial. The
-    temperature is fitted on them (1 with fewer than 50). A chosen head is then fitted again on all rows, the held-out
-    ones with their given targets and weights, and its temperature is that of `settings.folds` heads that each left a
-    share of the held-out texts out (where there are many units, that of the head that left all of them out); a LoRA student keeps them all out, because training again costs as much as the
-    first time.
+    temperature is fitted on them (1 with fewer than 50).
+
+    A chosen head is then fitted again on all rows, the held-out ones with their given targets and weights, and its
+    temperature is that of `settings.folds` heads that each left a share of the held-out texts out (where there are many
+    units, that of the head that left all of them out). A LoRA student keeps them all out, because training again costs
+    as much as the first time.
 
     `features` (U, d) saves embedding the texts: they must come from `trainer.features.embed` with the same base and
     max_tokens. Raises InputError where shapes do not fit, ModelError where the base cannot be loaded.
@@ -195,34 +197,21 @@ def fit_student(
     blank = FittedStudent(names, base, _NO_HEAD, 1.0, settings, None, width, None, windows.per_text, windows.with_focus)
 
     C, plain = _best_head(blank, lesson)
-    start = plain.student.head
     chosen, why = plain, f"recipe {recipe} was asked for"
-    texts_held = np.unique(lesson.text_of[lesson.held.rows])
-    facts: dict[str, Any] = {"held_out": len(texts_held), "windowed": windows.windowed, "C": C}
-    if recipe == "auto" and len(texts_held) < MIN_ANSWERS:
-        why = f"{len(texts_held)} held-out answers are too few to choose by ({MIN_ANSWERS} are needed)"
+    held_texts = len(np.unique(lesson.text_of[lesson.held.rows]))
+    facts: dict[str, Any] = {"held_out": held_texts, "windowed": windows.windowed, "C": C}
+    if recipe == "auto" and held_texts < MIN_ANSWERS:
+        why = f"{held_texts} held-out answers are too few to choose by ({MIN_ANSWERS} are needed)"
     elif recipe != "head":
-        adapted = train_lora(
-            base, windows, lesson.Y, lesson.seen, start, settings, seed, width=width, progress=progress
-        )
-        adapter = adapter_of(adapted.model)
-        changed = replace(base, encoder=merged(adapted.model))
-        student = replace(blank, base=changed, head=adapted.head, adapter=adapter)
-        vectors = embed(changed, inputs.take(texts_held), max_tokens=settings.max_tokens, threads=settings.threads)
-        rows = np.searchsorted(windows.units_of(texts_held), lesson.held.rows)
-        lora = _trial(student, vectors.vectors[rows], lesson.held)
-        facts |= _lora_facts(lora, adapted.tokens, adapted.seconds)
+        lora, lora_facts = _adapted(plain.student, inputs, windows, lesson, seed, progress)
+        facts |= lora_facts
         if recipe == "lora":
             chosen = lora
         else:
             chosen, why = _choose(plain, lora, lesson.text_of[lesson.held.rows])
     student = chosen.student
     if student.recipe == "head" and len(lesson.held.rows):
-        temperature = student.temperature
-        if not _nearly_all(lesson):
-            temperature = _cross_fitted_temperature(lesson, start, settings.folds, C)
-        head = fit_linear(X, lesson.Y, lesson.weights, C=C, start=start, width=width)
-        student = replace(student, head=head, temperature=temperature)
+        student = _taught_by_all(student, lesson, C)
     facts |= {"recipe": student.recipe, "why": why, "temperature": student.temperature, "seconds": clock.seconds()}
     facts |= {"held_out_log_likelihood_head": plain.mean, "held_out_accuracy_head": plain.accuracy}
     return replace(student, facts=facts)
@@ -242,7 +231,8 @@ def _lesson(inputs: Inputs, X: NDArray[np.float32], Y: Floats, w: Floats, held: 
 def _best_head(student: FittedStudent, lesson: _Lesson) -> tuple[float, _Trial]:
     """The head's penalty by held-out likelihood: strong where labels are noisy, weak where they are many and right."""
     held = lesson.held
-    candidates = CANDIDATE_C if len(held.rows) >= MIN_ANSWERS else (DEFAULT_C,)
+    untried = DEFAULT_C if student.per_text else TOKEN_C
+    candidates = CANDIDATE_C if len(held.rows) >= MIN_ANSWERS else (untried,)
     trials: list[tuple[float, _Trial]] = []
     head = None
     for C in candidates:
@@ -260,6 +250,37 @@ def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
     right = blocks(logits, width).argmax(axis=1) == blocks(held.targets, width).argmax(axis=1)
     likelihoods = -cross_entropy(logits, held.targets, temperature, width)
     return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else None)
+
+
+def _adapted(
+    start: FittedStudent, inputs: Inputs, windows: Windows, lesson: _Lesson, seed: int, progress: Progress | None
+) -> tuple[_Trial, dict[str, Any]]:
+    """The LoRA student that `start` becomes, measured on the held-out rows, and what there is to say of it."""
+    base, settings, held = start.base, start.settings, lesson.held
+    how: dict[str, Any] = {"width": lesson.width, "progress": progress}
+    adapted = train_lora(base, windows, lesson.Y, lesson.seen, start.head, settings, seed, **how)
+    adapter = adapter_of(adapted.model)
+    changed = replace(base, encoder=merged(adapted.model))
+    student = replace(start, base=changed, head=adapted.head, adapter=adapter, temperature=1.0)
+    texts = np.unique(lesson.text_of[held.rows])
+    found = embed(changed, inputs.take(texts), max_tokens=settings.max_tokens, threads=settings.threads).vectors
+    trial = _trial(student, found[np.searchsorted(windows.units_of(texts), held.rows)], held)
+    return trial, {
+        "held_out_log_likelihood_lora": trial.mean,
+        "held_out_accuracy_lora": trial.accuracy,
+        "tokens": adapted.tokens,
+        "tokens_per_s": adapted.tokens / max(adapted.seconds, 1e-9),
+        "training_seconds": adapted.seconds,
+    }
+
+
+def _taught_by_all(student: FittedStudent, lesson: _Lesson, C: float) -> FittedStudent:
+    """A head that has been chosen, fitted again with the held-out rows."""
+    temperature = student.temperature
+    if not _nearly_all(lesson):
+        temperature = _cross_fitted_temperature(lesson, student.head, student.settings.folds, C)
+    head = fit_linear(lesson.X, lesson.Y, lesson.weights, C=C, start=student.head, width=lesson.width)
+    return replace(student, head=head, temperature=temperature)
 
 
 def _nearly_all(lesson: _Lesson) -> bool:
@@ -294,16 +315,6 @@ def _choose(plain: _Trial, lora: _Trial, text_of: NDArray[np.int64]) -> tuple[_T
     taken = float(gain.mean()) > WORTH_STANDARD_ERRORS * noise
     said = f"LoRA changes the held-out log-likelihood by {gain.mean():+.3f} nats a text (standard error {noise:.3f})"
     return (lora if taken else plain), f"{said}: {'taken' if taken else 'not worth it'}"
-
-
-def _lora_facts(lora: _Trial, tokens: int, seconds: float) -> dict[str, Any]:
-    return {
-        "held_out_log_likelihood_lora": lora.mean,
-        "held_out_accuracy_lora": lora.accuracy,
-        "tokens": tokens,
-        "tokens_per_s": tokens / max(seconds, 1e-9),
-        "training_seconds": seconds,
-    }
 
 
 def _check(n: int, targets: Floats, weights: Floats, names: tuple[str, ...], width: int, held: HeldOut) -> None:
