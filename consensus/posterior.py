@@ -68,12 +68,14 @@ class Belief:
     ) -> NDArray[np.float64]:
         """The posterior (m, k) of rows outside the pool (gold, say), from their votes and texts alone.
 
-        Raises ValueError where the pool had embeddings and these have none.
+        Raises ValueError where the pool had embeddings or groups and these have none, or other sources or columns.
         """
         votes = _blocked(votes, self.width)
         evidence, opinions = evidence_of(votes, text, groups), Opinions.of(votes, student)
         if self._evidence.text is not None and text is None:
             raise ValueError("Expected embeddings, as the pool had them; found None. Embed these texts as the pool's.")
+        if evidence.said.shape[1] != self._evidence.said.shape[1]:
+            raise ValueError("Expected sources, columns and groups as the pool had them; found others.")
         return _posterior(Held(self._final, self.temperature), evidence, opinions, np.arange(len(opinions)))
 
 

@@ -212,6 +212,14 @@ def test_elsewhere_sees_neighbours_too() -> None:
     np.testing.assert_allclose(there[belief.folds < 0], belief.probs[belief.folds < 0], atol=1e-8)
 
 
+def test_elsewhere_refuses_tokens_without_their_items() -> None:
+    """A belief that was learned with neighbours does not guess without them."""
+    w = sentences(4)
+    belief = w.belief(w.answers(drawn(4, 150, 5)))
+    with pytest.raises(ValueError, match="groups as the pool"):
+        belief.elsewhere(w.votes, w.text, None)
+
+
 def test_with_every_row_an_anchor_the_kernel_is_exact() -> None:
     """Nyström coordinates around all rows give the same kernel as the exact ones."""
     w = sentences(5, items=12)
