@@ -67,27 +67,29 @@ def responses_of(kind: Kind, item: Item, value: Value) -> dict[str, Any]:
 
 def value_of(kind: Kind, item: Item, values: Mapping[str, Mapping[str, Any]]) -> tuple[Value | None, list[str]]:
     """What the responses amount to and what is wrong with it; None where the person cannot say."""
-    asked = {question.name: question for question in questions_of(kind)}
-    known = {question.name for question in kind.questions()}
-    if any(each["value"] == CANNOT_SAY for name, each in values.items() if name not in known):
+    asked = {question.name: question for question in kind.questions()}
+    if any(each["value"] == CANNOT_SAY for name, each in values.items() if name not in asked):
         return None, []
     responses = {
         name: spans_in_text(item.text, each["value"]) if asked[name].type == "span" else each["value"]
         for name, each in values.items()
-        if name in known
+        if name in asked
     }
     value = kind.answer(item, responses)
-    problems = kind.problems(item, value) or _lost(kind, item, value, responses)
-    return (None, problems) if problems else (kind.normal(item, value), [])
+    if problems := kind.problems(item, value):
+        return None, problems
+    written = {name: text for name, text in responses.items() if asked[name].type == "text" and text}
+    if written and (problems := _lost(written, kind.suggest(item, value))):
+        return None, problems
+    return kind.normal(item, value), []
 
 
-def _lost(kind: Kind, item: Item, value: Value, responses: Mapping[str, object]) -> list[str]:
+def _lost(written: Mapping[str, object], kept: Mapping[str, object]) -> list[str]:
     """Lines a person wrote of which nothing is left in the value: a date that is none is not a missing date."""
-    kept = kind.suggest(item, value)
     return [
-        f"{question.title}: expected a value as the task has it, found {responses[question.name]!r}"
-        for question in kind.questions()
-        if question.type == "text" and len(_lines(kept.get(question.name))) < len(_lines(responses.get(question.name)))
+        f"{name}: expected a value as the task has it, found {text!r}"
+        for name, text in written.items()
+        if len(_lines(kept.get(name))) < len(_lines(text))
     ]
 
 
