@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool_file
-from prompts.delimit import sendable
+from prompts.render import question_of
 from serving.items import ReadItems
 from stillhouse.errors import StillhouseError, TaskError
 from stillhouse.records import Item, Value
@@ -161,7 +161,7 @@ def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
         found = ", ".join(sorted(recording.models)) or "none"
         raise TaskError([f"expected a recording of {teacher.model!r}, found: {found}"], where=teacher.recording)
     said = recording.models[teacher.model]
-    share = sum(sendable(item.text) in said for item in items) / len(items) if items else 0.0
+    share = sum(question_of(item) in said for item in items) / len(items) if items else 0.0
     if items and not share:
         raise TaskError(
             [f"expected replies for items of the pool in {teacher.recording}, found none"], where=teacher.recording
@@ -186,7 +186,7 @@ def _desk_problems(task: Task) -> list[str]:
 
 def _longest(pool: ReadItems, max_tokens: int) -> str:
     tokens = max((tokens_about(len(item.text.encode())) for item in pool.items), default=0)
-    cut = f"; the student reads the first {max_tokens}" if tokens > max_tokens else ""
+    cut = f"; the student reads it in windows of {max_tokens}" if tokens > max_tokens else ""
     return f"{pool.longest:,} characters, about {tokens:,} tokens{cut}"
 
 

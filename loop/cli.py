@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, DiskFullError, StillhouseError
+from stillhouse.task import KindName
 
 EXIT_CODES = """
 Exit codes: 0 done · 2 bad input · 3 teacher · 4 budget · 5 desk · 6 store · 7 model · 10 waiting for people · 130 interrupted.
@@ -74,6 +75,7 @@ def init(
     text: Annotated[str, typer.Option(help="The column of the texts.", show_default="guessed")] = "",
     label: Annotated[str, typer.Option(help="A column of labels to take the label names from.")] = "",
     split: Annotated[str, typer.Option(help="The split of a Hub dataset.")] = "train",
+    kind: Annotated[KindName, typer.Option(help="What a text is labelled with.")] = "single_label",
 ) -> None:
     """Write a commented task.toml for your data.
 
@@ -82,12 +84,17 @@ def init(
 
         stillhouse init hub:PolyAI/banking77 --label label --out banking
 
+        stillhouse init reports.jsonl --kind spans --out entities
+
     """
     from loop.init import write_task
 
     with clear_errors():
-        path = write_task(data, out, name=name or out.resolve().name, text=text, label=label, split=split)
-        print(f"written: {path}\nnext: describe the labels in it, then: stillhouse check {path}")
+        name = name or out.resolve().name
+        path = write_task(data, out, name=name, text=text, label=label, split=split, kind=kind)
+        print(
+            f"written: {path}\nnext: describe the {'fields' if kind == 'fields' else 'labels'} in it, then: stillhouse check {path}"
+        )
 
 
 @app.command()
@@ -226,8 +233,12 @@ def label(
 
     with clear_errors():
         counts = label_with(run, source, target, text=text, id_column=id_column, threshold=threshold, quiet=quiet)
-        line = f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {counts['seconds']:.1f} s: {target}"
-        say(counts, line, as_json=as_json)
+        lines = [f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {counts['seconds']:.1f} s: {target}"]
+        if counts["unreadable"]:
+            lines.append(
+                f"{counts['unreadable']:,} rows cannot be read and have no label; the first: {counts['problem']}"
+            )
+        say(counts, "\n".join(lines), as_json=as_json)
 
 
 @export_app.command("labels")

@@ -207,6 +207,7 @@ def label_with(
         "rows": counts.rows,
         "abstained": counts.abstained,
         "unreadable": counts.unreadable,
+        "problem": counts.problem,
         "seconds": counts.seconds,
         "model": model_id_of(where),
     }

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from serving.tables import columns_of, is_whole, missing_columns, read_rows, write_rows
 from serving.values import WANTED, names_in
 from stillhouse.errors import InputError, TaskError
-from stillhouse.task import Budget, Data, Desk, KindName, Selection, Stop, Student, Task, Teacher, load_task
+from stillhouse.task import QUESTIONS, Budget, Data, Desk, KindName, Selection, Stop, Student, Task, Teacher, load_task
 
 TEXT_NAMES = ("text", "body", "message", "sentence", "utterance", "content", "question", "comment", "review", "title")
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
@@ -216,7 +216,11 @@ def _toml(name: str, found: _Found) -> str:
         "# `guidelines` is read by the teacher and by people, `people_guidelines` by people alone; a file name that ends",
         "# in .md or .txt is read from beside this file.",
         *([] if found.kind == "single_label" else [f"kind = {_string(found.kind)}"]),
-        *_defaults(Task, leave_out=("name", "labels", "fields", *(("kind",) if found.kind != "single_label" else ()))),
+        f"# question = {_string(QUESTIONS[found.kind])}",
+        *_defaults(
+            Task,
+            leave_out=("name", "question", "labels", "fields", *(("kind",) if found.kind != "single_label" else ())),
+        ),
         "",
         "[data]   # paths start at this file; JSONL, CSV or Parquet",
         f"pool = {_string(found.pool)}",

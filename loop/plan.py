@@ -8,7 +8,8 @@ from typing import Any
 from loop.project import Project, open_project, read_gold, read_pool
 from loop.teach import CAPABILITIES
 from loop.view import agreed
-from prompts.render import render
+from prompts.render import fill
+from prompts.windows import WINDOW_TOKENS
 from stillhouse.records import Item
 from stillhouse.store import STORE_FILE, Store
 from stillhouse.task import Teacher
@@ -158,5 +159,7 @@ def _desk(project: Project) -> str:
 
 def _prompt(project: Project, done: _Done, item: Item) -> str:
     """As the first teacher will get it: by label codes where its logprobs are known to be given."""
-    teacher = project.task.teachers[0]
-    return render(project.task, teacher, item, plan_of(teacher, done.known(teacher)).style).text()
+    teacher, kind = project.task.teachers[0], project.kind
+    plan = plan_of(teacher, done.known(teacher), kind.styles())
+    _, first = plan.windows(item, teacher.context_tokens or WINDOW_TOKENS)[0]
+    return fill(kind.frame(teacher, plan.style), first).text()

@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,7 +65,8 @@ class Data(Frozen):
 class Teacher(Frozen):
     """One teacher and prompt variant: a source of votes. `base_url` is any OpenAI-compatible address.
 
-    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`.
+    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `context_tokens` is how
+    much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in overlapping windows.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -75,6 +77,7 @@ class Teacher(Frozen):
     label_order: Literal["as_given", "reversed"] = "as_given"
     ask: Literal["auto", "logprobs", "samples", "verbalised"] = "auto"
     samples: PositiveInt = 2
+    context_tokens: PositiveInt | None = None
     max_in_flight: PositiveInt = 32
     timeout_s: PositiveFloat = 60.0
     max_tries: PositiveInt = 6
@@ -180,18 +183,27 @@ class FieldSpec(Frozen):
 
 
 KindName = Literal["single_label", "multi_label", "spans", "tokens", "roles", "fields"]
+QUESTIONS: Mapping[KindName, str] = {
+    "single_label": "Which label fits the text best?",
+    "multi_label": "Which labels apply to the text?",
+    "spans": "Mark every passage of the text that one of the labels describes.",
+    "tokens": "Which tag fits each token best?",
+    "roles": "Mark what plays a role for the predicate.",
+    "fields": "What does the text say of each field?",
+}
 
 
 class Task(Frozen):
     """Everything in task.toml. Labels keep their order: it is the order of every probability in the store.
 
     `ordinal` says that the labels of a single_label task are steps of a scale, in their order. `overlapping` lets
-    spans of different labels overlap. `fields` belong to the kind "fields" and stand in the place of labels.
+    spans of different labels overlap. `fields` belong to the kind "fields" and stand in the place of labels. `question` is
+    that of the kind (QUESTIONS) unless the team writes its own.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     kind: KindName = "single_label"
-    question: str = "Which label fits the text best?"
+    question: Annotated[str, Field(validate_default=True)] = ""
     guidelines: str = ""
     people_guidelines: str = ""
     ordinal: bool = False
@@ -206,6 +218,11 @@ class Task(Frozen):
     desk: Desk = Desk()
     stop: Stop = Stop()
     seed: int = 0
+
+    @field_validator("question")
+    @classmethod
+    def _question_of_kind(cls, question: str, info: ValidationInfo) -> str:
+        return question if question.strip() else QUESTIONS[info.data.get("kind", "single_label")]
 
     # One validator a field, not one for the whole: pydantic skips the latter as soon as any field has a mistake.
     @field_validator("labels")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kinds.registry import kind_of
+from prompts.windows import WINDOW_TOKENS
 from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
 from stillhouse.task import Task, Teacher
@@ -58,7 +59,8 @@ async def ask(
         try:
             known = await capabilities_of(calls, capabilities if capabilities is not None else {})
             plan = plan_of(teacher, known, kind.styles())
-            run = Run(calls, plan, kind, kind.frame(teacher, plan.style), len(items), progress)
+            common = kind.frame(teacher, plan.style)
+            run = Run(calls, plan, kind, common, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
             await run.all(items)
         finally:
             await calls.land()

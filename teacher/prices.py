@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kinds.registry import kind_of
 from prompts.render import fill
+from prompts.windows import WINDOW_TOKENS
 from stillhouse.errors import BudgetError, InputError
 from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
@@ -113,7 +114,7 @@ def estimate(
     plan = plan_of(teacher, known, kind.styles())
     common = kind.frame(teacher, plan.style)
     chosen = rng.permutation(len(items))[:PROMPTS_SAMPLED]
-    parts = [part for i in chosen for _, part in plan.windows(items[i])]
+    parts = [part for i in chosen for _, part in plan.windows(items[i], teacher.context_tokens or WINDOW_TOKENS)]
     sizes = np.array(
         [len(chat_body(teacher.model, fill(common, item), plan.asking(common, item))) for item in parts], dtype=float
     )

@@ -14,7 +14,7 @@ from tests.project.checkout import PACKAGES, ROOT
 MODELS = ("accelerate", "argilla", "datasets", "modal", "peft", "torch", "transformers")
 HEAVY = (*MODELS, "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn")
 HOUSE = {
-    *("stillhouse", "prompts", "teacher", "consensus", "selector"),
+    *("stillhouse", "prompts", "kinds", "teacher", "consensus", "selector"),
     *("argilla_setup", "trainer", "serving", "jobs", "loop"),
 }
 
@@ -27,7 +27,7 @@ def _elsewhere(code: str, folder: Path) -> str:
 
 
 def test_the_wheel_lists_the_whole_house() -> None:
-    """The ten packages of the house are installed, and nothing else of the checkout."""
+    """The eleven packages of the house are installed, and nothing else of the checkout."""
     assert set(PACKAGES) == HOUSE
 
 
