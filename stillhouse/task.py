@@ -96,12 +96,13 @@ class Student(Frozen):
     """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted.
 
     `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
-    the rounds before use the head. "lora" and "head" use just that in every round. `answer_weight` is the weight of
-    a person's answer beside 1 for a believed label; `target_sharpness` the power believed distributions are raised to.
+    the rounds before use the head. "lora" and "head" use just that in every round; "generate" (kind "fields") adapts a
+    causal language model that writes the fields. `answer_weight` is the weight of a person's answer beside 1 for a
+    believed label; `target_sharpness` the power believed distributions are raised to.
     """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
-    recipe: Literal["auto", "head", "lora"] = "auto"
+    recipe: Literal["auto", "head", "lora", "generate"] = "auto"
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveInt = 16
     lora_dropout: Share = 0.0
@@ -253,6 +254,16 @@ class Task(Frozen):
         if problems:
             raise ValueError("\n".join(problems))
         return teachers
+
+    @field_validator("student")
+    @classmethod
+    def _recipe_of_kind(cls, student: Student, info: ValidationInfo) -> Student:
+        kind = info.data.get("kind", "fields")
+        if student.recipe == "generate" and kind != "fields":
+            raise ValueError(
+                f'student.recipe: "generate" writes the fields of a text: expected kind "fields", found kind "{kind}"'
+            )
+        return student
 
     @property
     def label_names(self) -> tuple[str, ...]:
