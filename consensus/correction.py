@@ -106,10 +106,19 @@ def coordinates_of(evidence: Evidence, rng: np.random.Generator) -> Coordinates:
 
 
 def _root(evidence: Evidence) -> NDArray[np.float64]:
+    """The Cholesky factor of the rows' kernel. Embeddings in single precision can leave that of many alike rows slightly
+    indefinite: then the least jitter that mends it is taken.
+    """
     K = evidence.kernel(evidence)
-    K[np.diag_indices_from(K)] += JITTER * np.trace(K) / max(len(K), 1)
-    out: NDArray[np.float64] = cholesky(K, lower=True)
-    return out
+    jitter = JITTER * np.trace(K) / max(len(K), 1)
+    while True:
+        K[np.diag_indices_from(K)] += jitter
+        try:
+            out: NDArray[np.float64] = cholesky(K, lower=True)
+        except np.linalg.LinAlgError:
+            jitter *= 10.0
+        else:
+            return out
 
 
 def fit_weight(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from consensus import correction
 from consensus.correction import Coordinates, coordinates_of, fit_weight
-from consensus.evidence import evidence_of
+from consensus.evidence import Evidence, evidence_of
 from consensus.posterior import Answers, Belief, believe
 from consensus.votes import VoteTable
 from stillhouse.probabilities import Floats, blocks, one_hot, softmax
@@ -258,3 +258,15 @@ def test_few_anchors_believe_nearly_as_all(monkeypatch: pytest.MonkeyPatch) -> N
     near = w.belief(answers)
     rest = exact.folds < 0
     assert (near.probs.argmax(axis=1) == exact.probs.argmax(axis=1))[rest].mean() > 0.98
+
+
+def test_hundreds_of_rows_that_are_nearly_alike_can_be_told_apart() -> None:
+    """Single precision leaves their kernel slightly indefinite (the same words, all over again): it is mended."""
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=32) + 0.01 * rng.normal(size=(600, 32))
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    alike = Evidence(np.ones((600, 6)), np.full((600, 4), 0.5), text.astype(np.float32))
+    kernel = alike.kernel(alike)
+    assert np.linalg.eigvalsh(kernel)[0] < -correction.JITTER * kernel[0, 0]
+    root = Coordinates.of(alike).root
+    np.testing.assert_allclose(root @ root.T, kernel, atol=1e-3 * kernel[0, 0])
