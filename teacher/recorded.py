@@ -2,8 +2,8 @@
 
     python -m teacher.recorded --replies replies.jsonl --messages pool.jsonl gold.jsonl --port 8080
 
-A reply is a line {"id", "task", "variant", ...}; everything else in it is played as the JSON of the reply. A model is
-named TASK/VARIANT. The item is found by the exact text between the prompt's markers, and by its pair and predicate where
+A reply is a line {"id", "task", "variant", ...}; everything else in it is played as the JSON of the reply, but a text under
+"reply" as it is. A model is named TASK/VARIANT. The item is found by the exact text between the prompt's markers, and by its pair and predicate where
 it has them: nothing else of the prompt counts, and neither do logprobs, n, response_format or temperature, which are ignored as many servers ignore them. It says
 plainly that it is a recording: in /v1/models, in `system_fingerprint`, and in the header x-stillhouse-recorded.
 """
@@ -34,7 +34,7 @@ START_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was said: for each model, the reply's JSON by what was asked (`prompts.render.question_of`)."""
+    """What was said: for each model, the reply by what was asked (`prompts.render.question_of`)."""
 
     models: Mapping[str, Mapping[str, str]]
 
@@ -81,8 +81,15 @@ def load_recording(
         if shown is None or played_id.get((model, shown), reply_id) < reply_id:
             continue
         played_id[model, shown] = reply_id
-        said[shown] = orjson.dumps({k: v for k, v in row.items() if k not in {"id", "task", "variant"}}).decode()
+        said[shown] = _played(row)
     return Recording(models)
+
+
+def _played(row: Mapping[str, Any]) -> str:
+    """The words of a reply: those under "reply", as lines of tags are no JSON, else the rest of the row as JSON."""
+    rest = {name: value for name, value in row.items() if name not in {"id", "task", "variant"}}
+    words = rest.get("reply")
+    return words if len(rest) == 1 and isinstance(words, str) else orjson.dumps(rest).decode()
 
 
 @contextmanager

@@ -147,3 +147,13 @@ def test_it_starts_from_the_command_line(tmp_path: Path) -> None:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def test_a_reply_that_is_no_json_is_played_as_it_is(tmp_path: Path) -> None:
+    """Lines of tags stand under "reply"; beside other keys that word is one of the reply's own."""
+    rows = [{"reply": "1:vpn:NOUN\n2:down:ADV"}, {"reply": "no", "label": "apps"}]
+    replies = tmp_path / "replies.jsonl"
+    lines = [json.dumps({"id": str(n), "task": "t", "variant": "A", **row}) for n, row in enumerate(rows)]
+    replies.write_text("\n".join(lines), encoding="utf-8")
+    said = load_recording(replies, items=[Item("0", "vpn down"), Item("1", "other")]).models["t/A"]
+    assert said == {"vpn down": rows[0]["reply"], "other": '{"reply":"no","label":"apps"}'}
