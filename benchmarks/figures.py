@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA_VARIABLE = "STILLHOUSE_DATA"  # an environment variable: the folder that holds the data sets
+SHARED = Path(os.environ.get(DATA_VARIABLE) or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def arguments(what: str) -> argparse.Namespace:
 
 def data_or_skip(name: str) -> Path:
     """The folder of a data set that does not ship with the project; ends the benchmark with a reason where missing."""
-    folder = SHARED / name
+    folder = Path(os.environ.get(DATA_VARIABLE) or SHARED) / name
     if not folder.is_dir():
         print(f"skipped: the data set {name} is not here; it does not ship with the project", file=sys.stderr)
         raise SystemExit(0)

@@ -4,7 +4,6 @@ What to do next is read off the store and the run's folder, never remembered: a 
 """
 
 import io
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kinds.kind import Layout
+from loop.choose import is_audit, next_picks
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
-from loop.learn import base_of, features_of, quick_student, recipe_of, train
+from loop.learn import base_of, features_of, recipe_of, train
 from loop.progress import Display
 from loop.project import Project, read_gold, read_known_labels, read_pool
 from loop.teach import ask_teachers
 from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
-from selector.batch import choose_batch
-from selector.uncertainty import Signals, signals
 from stillhouse.errors import StoreError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
@@ -31,7 +29,6 @@ from trainer.inputs import Inputs
 from trainer.student import FittedStudent
 
 POLL_S = 5.0
-MOST_PAIRS = 21  # of teachers, to see where they differ: seven of them, all with all
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,42 +201,17 @@ def _choose(loop: Loop, number: int) -> None:
         return
     assert loop.last is not None
     view = loop.last[0]
-    task, settings = loop.project.task, loop.project.task.selection
+    task = loop.project.task
     picked = {pick.item_id for pick in loop.store.picks()}
-    size = settings.batch
+    size = task.selection.batch
     if task.budget.human_labels is not None:
         size = min(size, task.budget.human_labels - len(view.labels))
-    agreement = loop.corpus.votes.agreement()
-    audit = number == 1 and agreement >= task.stop.target_accuracy
-    if audit:
+    if is_audit(loop.project, view, number):
+        agreement = loop.corpus.votes.agreement()
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
         )
-    picks = choose_batch(
-        [item.id for item in loop.items],
-        np.array([item.id not in picked for item in loop.items]),
-        signals_of(view, quick_student(view, task.student)),
-        loop.corpus.texts,
-        size=size,
-        random_share=1.0 if audit else settings.random_share,
-        near_duplicate_cosine=settings.near_duplicate_cosine,
-        round_number=number,
-        rng=loop.project.rng("batch", number),
-    )
-    loop.store.add_picks(picks)
-
-
-def signals_of(view: View, student: Floats) -> Signals:
-    """Why each item may need a person: doubt of belief and student, and where they or the teachers are apart."""
-    corpus, probs = view.corpus, view.belief.out_of_fold
-    pairs = list(itertools.combinations(corpus.votes.probs, 2))[:MOST_PAIRS]
-    apart = [corpus.disagreements(a, b) for a, b in pairs]
-    return signals(
-        corpus.doubts(probs),
-        corpus.doubts(student),
-        corpus.disagreements(probs, student),
-        np.mean(apart, axis=0) if apart else None,
-    )
+    loop.store.add_picks(next_picks(loop.project, view, picked, number, size))
 
 
 def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
