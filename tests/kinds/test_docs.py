@@ -57,6 +57,15 @@ def test_the_page_shows_every_kind() -> None:
     assert named == set(KINDS)
 
 
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/how-to/kinds.md", "docs/architecture.md", "docs/how-to/gold.md"]
+)
+def test_tables_of_kinds_have_all_of_them(document: str) -> None:
+    """Where kinds are listed, each has a row."""
+    rows = re.findall(r"^\|.*$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+    assert {kind for row in rows for kind in KINDS if f"`{kind}`" in row} == set(KINDS)
+
+
 def new_kind(folder: Path) -> Any:
     """The module that docs/how-to/add-a-kind.md walks through."""
     page = (HOW_TO / "add-a-kind.md").read_text(encoding="utf-8")
