@@ -197,7 +197,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
     across = min(4, len(rows))
     down = -(-len(rows) // across)
-    figure, grid = plt.subplots(down, across, figsize=(4 * across, 3.2 * down), squeeze=False)
+    figure, grid = plt.subplots(down, across, figsize=(4 * across, 3.2 * down), squeeze=False, layout="constrained")
     for axes in grid.flat[len(rows) :]:
         axes.set_visible(False)
     for axes, row in zip(grid.flat, rows, strict=False):
@@ -220,8 +220,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axes.axhline(100 * row.full.student.score, color="0.2", linestyle=":", label="all truths: student on gold")
         axes.set_title(row.name, fontsize=10)
     grid[0, 0].set(xlabel="answers (simulated)", ylabel="mean score of an item, %")
-    grid[0, 0].legend(fontsize=6)
-    figure.tight_layout()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
