@@ -59,6 +59,16 @@ def places(spec: FieldSpec, value: str, text: str) -> list[CharSpan]:
     return [found.span() for found in re.finditer(f"{before}{pattern}{after}", text, re.IGNORECASE)]
 
 
+def said_in(spec: FieldSpec, text: str) -> list[str]:
+    """The numbers or dates that the text says, as the task writes them, in order and each once; none for other types."""
+    if spec.type == "date":
+        return list(dict.fromkeys(date for _, date in _dates(text)))
+    if spec.type == "number":
+        found = (_number(match.group()) for match in _NUMBER.finditer(text))
+        return list(dict.fromkeys(number for number in found if number is not None))
+    return []
+
+
 def field_problems(specs: Sequence[FieldSpec], value: object) -> list[str]:
     """Expected and found for each field that cannot be used."""
     if not isinstance(value, dict):

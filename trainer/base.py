@@ -34,17 +34,19 @@ class Base:
     longest_tokens: int
 
 
-def load_base(name: str, *, expected_sha256: str | None = None) -> Base:
+def load_base(name: str, *, expected_sha256: str | None = None, writes: bool = False) -> Base:
     """Load the base called `name`: a folder, a Hub id, or `package:NAME` for a Python package that carries a model.
 
-    Only safetensors are read and no code that comes with the model is run. Raises ModelError where it cannot be
+    With `writes` it is a causal language model, and `encoder` the whole of it. Only safetensors are read and no code that comes with the model is run. Raises ModelError where it cannot be
     found, is not complete, or its weights are not the expected ones.
     """
     folder = find_base(name)
     sha256 = check_weights(name, folder, expected_sha256 or KNOWN_SHA256.get(name))
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
     _quiet_transformers()
+    if writes:
+        _check_writes(name, folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -62,7 +64,8 @@ def load_base(name: str, *, expected_sha256: str | None = None) -> Base:
             fix="save the tokenizer beside the weights with tokenizer.save_pretrained(FOLDER)",
         )
     try:
-        encoder = AutoModel.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype="float32")
+        of_class = AutoModelForCausalLM if writes else AutoModel
+        encoder = of_class.from_pretrained(folder, trust_remote_code=False, use_safetensors=True, dtype="float32")
     except Exception as error:
         raise ModelError(
             f"base {name!r} cannot be loaded",
@@ -123,6 +126,18 @@ def check_weights(name: str, folder: Path, expected_sha256: str | None) -> str:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_writes(name: str, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    classes = config.get("architectures") or []
+    if not any(one.endswith(("ForCausalLM", "GPT2LMHeadModel")) for one in classes):
+        raise ModelError(
+            f"base {name!r} does not write",
+            expected="a causal language model, such as Llama, Qwen, Mistral or GPT-2",
+            found=", ".join(classes) or str(config.get("model_type", "unknown")),
+            fix='take another student.base, or student.recipe = "auto", which reads the fields off the text',
+        )
 
 
 def _package_folder(name: str) -> Path:

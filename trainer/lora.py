@@ -132,9 +132,9 @@ def train_lora(
         return loss.detach(), torch.autograd.grad(loss, trained)
 
     lengths = windows.lengths[texts]
-    epochs = [list(_steps(lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
+    epochs = [list(steps_of(lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
     total_steps = sum(len(epoch) for epoch in epochs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total_steps))
     tell = pacer("training", int(lengths.sum()) * settings.epochs, "tokens", progress)
     clock = Clock()
     seen_tokens, loss_sum = 0, 0.0
@@ -213,7 +213,7 @@ class Clock:
         return self._now() - self._start
 
 
-def _steps(lengths: NDArray[np.int64], settings: Student, seed: int, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
+def steps_of(lengths: NDArray[np.int64], settings: Student, seed: int, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
     """The steps of an epoch, each a list of micro-batches of like lengths (row positions)."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
@@ -234,7 +234,7 @@ def _steps(lengths: NDArray[np.int64], settings: Student, seed: int, epoch: int)
         yield shuffled[start : start + per_step]
 
 
-def _rate(step: int, total_steps: int) -> float:
+def rate(step: int, total_steps: int) -> float:
     warmup = max(1, math.ceil(WARMUP_SHARE * total_steps))
     if step < warmup:
         return (step + 1) / warmup
