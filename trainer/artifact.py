@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,29 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from stillhouse.errors import DiskFullError, ModelError
-from stillhouse.task import Student
+from stillhouse.task import FieldSpec, Student
 from trainer.base import Base, load_base, sha256_of
 from trainer.card import model_card
+from trainer.generative import Bounds, GenerativeStudent
 from trainer.linear import LinearHead
 from trainer.lora import Adapter, with_adapter
 from trainer.student import FittedStudent
 
-__all__ = ["is_complete", "load_student", "model_card", "model_id_of", "save_student"]
+__all__ = ["is_complete", "load_generative", "load_student", "model_card", "model_id_of", "save_student"]
 
 MANIFEST = "manifest.json"
 FORMAT = 2
 READABLE = (1, 2)  # 1 knew one label a text only
 
 
-def save_student(student: FittedStudent, folder: Path, *, task_json: str, metrics: Mapping[str, Any], card: str) -> str:
+def save_student(
+    student: FittedStudent | GenerativeStudent,
+    folder: Path,
+    *,
+    task_json: str,
+    metrics: Mapping[str, Any],
+    card: str,
+) -> str:
     """Write the student to `folder` and give its model id back.
 
     All is written beside `folder` first, the manifest (sha256 of each file) last, and moved there as a whole: a folder
@@ -59,29 +67,14 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
     `base` saves loading it again. Raises ModelError where the folder is incomplete or was changed, or where the base
     is missing or has other weights than the ones the student was trained on.
     """
-    manifest = _verified(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    try:
-        settings = Student.model_validate(config["settings"])
-    except ValueError as error:
-        raise _damaged(folder, "settings that this version knows", str(error)) from error
-    base = base or load_base(config["base"], expected_sha256=config["base_sha256"])
-    if base.sha256 != config["base_sha256"]:
-        raise ModelError(
-            f"the student in {folder} was trained on another base",
-            expected=f"{config['base']} with sha256 {config['base_sha256']}",
-            found=f"{base.name} with sha256 {base.sha256}",
-            fix="load it with its own base, or train a new student",
-        )
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False)
+    manifest, config, settings = _opened(folder, writes=False)
+    base = _its_base(folder, config, base, writes=False)
     arrays = load_file(folder / "head.safetensors")
     adapter = _read_adapter(folder / "adapter") if config["recipe"] == "lora" else None
     encoder = base.encoder if adapter is None else with_adapter(base.encoder, adapter)
     student = FittedStudent(
         columns=tuple(config.get("columns") or config["label_names"]),
-        base=replace(base, encoder=encoder, tokenizer=tokenizer),
+        base=replace(base, encoder=encoder),
         head=LinearHead(arrays["weight"], arrays["bias"]),
         temperature=float(config["temperature"]),
         settings=settings,
@@ -92,9 +85,68 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
         with_focus=bool(config.get("with_focus", False)),
         facts=config["facts"],
     )
+    _check_id(folder, manifest, student)
+    return student
+
+
+def load_generative(folder: Path, *, base: Base | None = None) -> GenerativeStudent:
+    """Like `load_student`, for a student whose recipe is "generate"; `base` must have been loaded with `writes=True`."""
+    manifest, config, settings = _opened(folder, writes=True)
+    base = _its_base(folder, config, base, writes=True)
+    adapter = _read_adapter(folder / "adapter")
+    student = GenerativeStudent(
+        fields=tuple(FieldSpec.model_validate(spec) for spec in config["fields"]),
+        base=replace(base, encoder=with_adapter(base.encoder, adapter)),
+        adapter=adapter,
+        settings=settings,
+        bounds=Bounds(**config["bounds"] | {"copied": tuple(config["bounds"]["copied"])}),
+        facts=config["facts"],
+    )
+    _check_id(folder, manifest, student)
+    return student
+
+
+def recipe_in(folder: Path) -> str:
+    """The recipe of the student in `folder`, without loading it. Raises ModelError where it is incomplete or changed."""
+    _verified(folder)
+    return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"])
+
+
+def _opened(folder: Path, *, writes: bool) -> tuple[dict[str, Any], dict[str, Any], Student]:
+    """Manifest, config and settings of a whole student of the wanted sort."""
+    manifest = _verified(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if (config["recipe"] == "generate") != writes:
+        raise ModelError(
+            f"the student in {folder} is of another sort",
+            expected="a student that writes (recipe generate)" if writes else "a student that labels (head, lora)",
+            found=f"recipe {config['recipe']}",
+            fix=f"load it with {'load_student' if writes else 'load_generative'}",
+        )
+    try:
+        return manifest, config, Student.model_validate(config["settings"])
+    except ValueError as error:
+        raise _damaged(folder, "settings that this version knows", str(error)) from error
+
+
+def _its_base(folder: Path, config: Mapping[str, Any], base: Base | None, *, writes: bool) -> Base:
+    """The base, checked, with the tokenizer that was saved."""
+    base = base or load_base(config["base"], expected_sha256=config["base_sha256"], writes=writes)
+    if base.sha256 != config["base_sha256"]:
+        raise ModelError(
+            f"the student in {folder} was trained on another base",
+            expected=f"{config['base']} with sha256 {config['base_sha256']}",
+            found=f"{base.name} with sha256 {base.sha256}",
+            fix="load it with its own base, or train a new student",
+        )
+    from transformers import AutoTokenizer
+
+    return replace(base, tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer", trust_remote_code=False))
+
+
+def _check_id(folder: Path, manifest: Mapping[str, Any], student: FittedStudent | GenerativeStudent) -> None:
     if student.model_id != manifest["model_id"]:
         raise _damaged(folder, f"model id {manifest['model_id']}", f"model id {student.model_id}")
-    return student
 
 
 def is_complete(folder: Path) -> bool:
@@ -111,8 +163,9 @@ def model_id_of(folder: Path) -> str:
     return str(_verified(folder)["model_id"])
 
 
-def _write(student: FittedStudent, part: Path, task_json: str, metrics: Mapping[str, Any], card: str) -> None:
-    save_file({"weight": student.head.weight, "bias": student.head.bias}, part / "head.safetensors")
+def _write(
+    student: FittedStudent | GenerativeStudent, part: Path, task_json: str, metrics: Mapping[str, Any], card: str
+) -> None:
     if student.adapter is not None:
         student.adapter.config.save_pretrained(part / "adapter")
         save_file(student.adapter.tensors, part / "adapter" / "adapter_model.safetensors")
@@ -122,16 +175,25 @@ def _write(student: FittedStudent, part: Path, task_json: str, metrics: Mapping[
         "base": student.base.name,
         "base_sha256": student.base.sha256,
         "recipe": student.recipe,
-        "temperature": student.temperature,
         "columns": student.columns,
-        "width": student.width,
-        "thresholds": student.thresholds,
-        "per_text": student.per_text,
-        "with_focus": student.with_focus,
         "max_tokens": student.settings.max_tokens,
         "settings": student.settings.model_dump(mode="json"),
         "facts": dict(student.facts),
     }
+    if isinstance(student, GenerativeStudent):
+        config |= {
+            "fields": [spec.model_dump(mode="json") for spec in student.fields],
+            "bounds": asdict(student.bounds),
+        }
+    else:
+        save_file({"weight": student.head.weight, "bias": student.head.bias}, part / "head.safetensors")
+        config |= {
+            "temperature": student.temperature,
+            "width": student.width,
+            "thresholds": student.thresholds,
+            "per_text": student.per_text,
+            "with_focus": student.with_focus,
+        }
     (part / "config.json").write_text(_json(config), encoding="utf-8")
     (part / "task.json").write_text(task_json, encoding="utf-8")
     (part / "metrics.json").write_text(_json(dict(metrics)), encoding="utf-8")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.generative import GenerativeStudent
 from trainer.student import FittedStudent
 
 INHERITED = (
@@ -12,7 +13,7 @@ INHERITED = (
 
 
 def model_card(
-    student: FittedStudent,
+    student: FittedStudent | GenerativeStudent,
     *,
     name: str,
     question: str,
@@ -38,7 +39,16 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _says(student: FittedStudent) -> str:
+def _says(student: FittedStudent | GenerativeStudent) -> str:
+    if isinstance(student, GenerativeStudent):
+        lines = [
+            f"- {spec.name}: {spec.type}{', as many as there are' if spec.many else ''}"
+            + (f" ({' | '.join(spec.choices)})" if spec.choices else "")
+            + (", only ones that the text says" if spec.type == "text" or spec.name in student.bounds.copied else "")
+            for spec in student.fields
+        ]
+        intro = "It writes the fields of a text as JSON, each with a probability. What it writes is always valid:"
+        return "\n".join([intro, "", *lines])
     unit = "text" if student.per_text else "unit (a token, or a word) of a text"
     blocks = len(student.columns) // student.width
     each = "one distribution over" if blocks == 1 else f"{blocks} distributions, each over {student.width} of"
@@ -63,9 +73,15 @@ def _sources(taught_by: Mapping[str, int], rehearsed: int, recorded: str | None)
     return "\n".join(lines) or "Nothing is recorded."
 
 
-def _making(student: FittedStudent) -> str:
+def _making(student: FittedStudent | GenerativeStudent) -> str:
     settings, facts = student.settings, student.facts
-    if student.recipe == "lora":
+    if isinstance(student, GenerativeStudent):
+        recipe = (
+            f"a causal language model, LoRA of rank {settings.lora_rank} on all linear layers but the last, "
+            f"{settings.epochs} epochs at learning rate {settings.learning_rate:g}, taught what to decide among what the "
+            "schema allows"
+        )
+    elif student.recipe == "lora":
         recipe = (
             f"LoRA, rank {settings.lora_rank} on all linear layers, {settings.epochs} epochs at learning rate "
             f"{settings.learning_rate:g}, from a logistic regression on frozen features"
@@ -81,7 +97,9 @@ def _making(student: FittedStudent) -> str:
     return "\n".join(lines)
 
 
-def _calibration(student: FittedStudent) -> str:
+def _calibration(student: FittedStudent | GenerativeStudent) -> str:
+    if isinstance(student, GenerativeStudent):
+        return "none: a field's probability is the geometric mean of its decisions' probabilities"
     held = int(student.facts.get("held_out", 0))
     if student.temperature == 1.0:
         return f"probabilities are as trained ({held} held-out answers did not change them)"
@@ -108,8 +126,9 @@ def _figure(value: Any) -> str:
     return str(value) if isinstance(value, int | str) else ""
 
 
-def _limits(student: FittedStudent) -> str:
-    longest = min(student.settings.max_tokens, student.base.longest_tokens)
+def _limits(student: FittedStudent | GenerativeStudent) -> str:
+    most = student.reader.most if isinstance(student, GenerativeStudent) else student.settings.max_tokens
+    longest, said = min(most, student.base.longest_tokens), "fields" if student.recipe == "generate" else "columns"
     windowed = int(student.facts.get("windowed", 0))
     return "\n".join(
         [
@@ -117,7 +136,7 @@ def _limits(student: FittedStudent) -> str:
                 f"- A text of more than {longest} tokens is read in overlapping windows: what is further apart, it does not "
                 f"see together ({windowed} texts of its training were that long)."
             ),
-            "- It decides on every text, also on one that its columns do not fit.",
+            f"- It decides on every text, also on one that its {said} do not fit.",
             INHERITED,
         ]
     )

@@ -51,7 +51,7 @@ class Grammar:
     pieces: Mapping[str, tuple[int, ...]]
 
     def lattices(self, text: str) -> list[Lattice]:
-        """What each field may say of this text."""
+        """What each field may say of this text, which is composed (NFC) as values are."""
         copied = copies(self.vocabulary, text)
         return [
             choices(self.vocabulary, said_in(spec, text))
