@@ -24,7 +24,7 @@ demo: setup ## the whole loop on examples/helpdesk; KEEP=1 leaves Argilla up, NA
 	@$(BIN)/stillhouse run examples/helpdesk/team.toml --run 'runs/$(NAME)' $(KEEP_ARGILLA)
 
 test: setup ## every test, on WORKERS=2 processes
-	@$(BIN)/python -m pytest -n '$(WORKERS)' --dist loadgroup
+	@$(BIN)/python -m pytest -n '$(WORKERS)' --dist loadfile # what a file's tests share is made once
 
 check: environment ## ruff, mypy --strict, the floors of imports, generated docs current
 	@$(BIN)/ruff check .

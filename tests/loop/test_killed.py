@@ -119,7 +119,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("killed")  # one worker: the undisturbed run is made once
 @pytest.mark.parametrize("place", PLACES)
 def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(
     tmp_path: Path, place: str, undisturbed: tuple[dict[str, Any], RequestLog]

@@ -37,9 +37,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-pytestmark = pytest.mark.xdist_group("offline")  # one worker: the finished run is made once
-
-
 def test_the_whole_loop_offline(finished: World) -> None:
     """Teacher, belief, student, batches, answers, rounds, stop; then summary, report and a student that labels."""
     summary = finished.summary

@@ -100,8 +100,8 @@ def write_world(
         variants = [{"name": "team-A", "model": "team/A", **teacher}]
     lines = ['name = "small"', 'question = "Which team should handle this message?"', "seed = 0"]
     lines += [f"\n[[labels]]\nname = {json.dumps(label)}" for label in labels]
-    lines += ["\n[[teachers]]\n" + _toml(variant) for variant in variants]
-    lines += [f"\n[{name}]\n" + _toml(table) for name, table in named.items()]
+    lines += ["\n[[teachers]]\n" + toml(variant) for variant in variants]
+    lines += [f"\n[{name}]\n" + toml(table) for name, table in named.items()]
     world.task.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return world
 
@@ -141,5 +141,5 @@ def stored(folder: Path, query: str) -> list[tuple[Any, ...]]:
         db.close()
 
 
-def _toml(table: Table) -> str:
+def toml(table: Table) -> str:
     return "\n".join(f"{name} = {json.dumps(value)}" for name, value in table.items())
