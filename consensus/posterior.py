@@ -88,6 +88,7 @@ def believe(
     width: int | None = None,
     groups: Ints | None = None,
     folds: int = 5,
+    correct: bool = True,
     rng: np.random.Generator,
 ) -> Belief:
     """Combine votes (s, n, k), unit embeddings (n, d), a student's cross-fitted predictions (n, k) and answers.
@@ -97,13 +98,13 @@ def believe(
     each other, and share a fold. `student` must come from a model that saw no answers (teach it by votes alone): then
     nothing that predicts an item has seen its answer. Penalty and exponents are chosen by held-out likelihood; for each
     outer fold they are chosen inside the other folds (nested cross-validation, Varma & Simon 2006), so `out_of_fold` is
-    honest.
+    honest. With `correct` false answers correct nothing but themselves.
     """
     answers, votes = answers.known(), _blocked(votes, width)
-    opinions, evidence = Opinions.of(votes, student), evidence_of(votes, text, groups)
+    opinions, evidence = Opinions.of(votes, student, trusts=not _several(groups)), evidence_of(votes, text, groups)
     fold_of, count, items = _folds(len(opinions), answers, groups, folds, rng)
     everything = np.arange(len(opinions))
-    if items < FEWEST_ANSWERS_TO_CORRECT:
+    if items < FEWEST_ANSWERS_TO_CORRECT or not correct:
         bare = Held(None, 1.0)
         probs = _posterior(bare, evidence, opinions, everything)
         return _belief(probs, fold_of, answers, None, 1.0, evidence, opinions, None, (bare,) * max(count, 1))
@@ -120,6 +121,11 @@ def believe(
         rows = np.flatnonzero(fold_of == fold)
         probs[rows] = cooled(raw[rows], one.temperature, votes.block)
     return _belief(probs, fold_of, answers, penalty, temperature, evidence, opinions, final, tuple(held))
+
+
+def _several(groups: Ints | None) -> bool:
+    """Whether some item has more rows than one."""
+    return groups is not None and bool((np.diff(groups) == 0).any())
 
 
 def _blocked(votes: VoteTable, width: int | None) -> VoteTable:

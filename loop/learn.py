@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from loop.progress import Display
 from loop.project import Project
-from loop.view import View, inputs_of
+from loop.view import View, inputs_of, penalty_of
 from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.task import Student
 from trainer.artifact import is_complete, load_student, model_card, save_student
@@ -164,7 +164,7 @@ def cross_fitted_student(view: View, settings: Student) -> NDArray[np.float64]:
     out = np.full(belief.probs.shape, np.nan)
     for fold in sorted(set(belief.folds[belief.folds >= 0].tolist())):
         taught = lesson(view, settings, fold)
-        head = fit_linear(view.corpus.features, taught.targets, taught.weights, width=width)
+        head = fit_linear(view.corpus.features, taught.targets, taught.weights, C=penalty_of(view.kind), width=width)
         rows = np.flatnonzero(belief.folds == fold)
         out[rows] = softmax(head.logits(view.corpus.features[rows]), width)
     return out
@@ -175,9 +175,14 @@ def quick_student(view: View, settings: Student) -> NDArray[np.float64]:
     signal.
     """
     taught = lesson(view, settings)
-    folds = view.corpus.layout.item_of % 3
+    folds = view.corpus.layout.item_of % (3 if view.kind.per_text else 2)
     out: NDArray[np.float64] = out_of_fold(
-        view.corpus.features, taught.targets, taught.weights, folds, width=view.kind.width
+        view.corpus.features,
+        taught.targets,
+        taught.weights,
+        folds,
+        C=penalty_of(view.kind),
+        width=view.kind.width,
     ).astype(np.float64)
     return out
 

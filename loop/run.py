@@ -6,7 +6,7 @@ What to do next is read off the store and the run's folder, never remembered: a 
 import io
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,24 +83,32 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
         store=store,
         desk=desk,
         display=display,
-        corpus=corpus_of(project, store, base, items, display, "the pool"),
+        corpus=corpus_of(project, store, base, items, display),
         base=base,
-        gold=GoldView(gold, corpus_of(project, store, base, gold.items, display, "gold")) if gold else None,
+        gold=GoldView(gold, gold_corpus_of(project, store, base, gold.items, display)) if gold else None,
         known=known,
     )
 
 
-def corpus_of(project: Project, store: Store, base: Base, items: Sequence[Item], display: Display, name: str) -> Corpus:
-    """Items with what their teachers said and the base sees in them."""
+def corpus_of(project: Project, store: Store, base: Base, items: Sequence[Item], display: Display) -> Corpus:
+    """The pool with what its teachers said and the base sees in it."""
+    bare = gold_corpus_of(project, store, base, items, display, "the pool")
+    texts = bare.features
+    if not bare.kind.per_text:
+        texts = features_of(project, base, Inputs([item.text for item in items]), display, "whole texts")
+    opinion = opinion_of_votes(project, bare.layout, bare.features, bare.votes)
+    return replace(bare, texts=texts, opinion=opinion)
+
+
+def gold_corpus_of(
+    project: Project, store: Store, base: Base, items: Sequence[Item], display: Display, name: str = "gold"
+) -> Corpus:
+    """Items that are only predicted: their votes stand for an opinion, and nobody asks how alike their texts are."""
     kind = project.kind
     layout = Layout.of(kind, items)
     votes = votes_of(project, kind, layout, items, store.votes())
     features = features_of(project, base, inputs_of(kind, items, layout), display, name)
-    texts = features
-    if not kind.per_text:
-        texts = features_of(project, base, Inputs([item.text for item in items]), display, f"the texts of {name}")
-    opinion = opinion_of_votes(project, layout, features, votes)
-    return Corpus(kind, tuple(items), layout, features, texts, votes, opinion)
+    return Corpus(kind, tuple(items), layout, features, features, votes, votes.pooled())
 
 
 def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False) -> Outcome:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,9 +17,10 @@ from loop.project import Project
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Item, Pick, Value, Vote
 from trainer.inputs import Inputs
-from trainer.linear import out_of_fold
+from trainer.linear import DEFAULT_C, TOKEN_C, out_of_fold
 
 VOTE_FOLDS = 5
+TOKEN_FOLDS = 3  # where rows are many: each fit costs seconds, and two thirds of many are many
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,15 +161,33 @@ def opinion_of_votes(
     project: Project, layout: Layout, features: NDArray[np.float32], votes: VoteTable
 ) -> NDArray[np.float32]:
     """(u, k): each unit predicted by a head on frozen features that was taught by the votes on other items."""
-    folds = project.rng("vote folds").integers(0, VOTE_FOLDS, len(layout))[layout.item_of]
+    kind = project.kind
+    folds = project.rng("vote folds").integers(0, VOTE_FOLDS if kind.per_text else TOKEN_FOLDS, len(layout))
     weights = votes.usable.any(axis=0).astype(float) + 1e-6
-    return out_of_fold(
-        features, votes.pooled(), weights, folds, width=votes.probs.shape[2] if votes.width is None else votes.width
-    )
+    return out_of_fold(features, votes.pooled(), weights, folds[layout.item_of], C=penalty_of(kind), width=kind.width)
+
+
+def penalty_of(kind: Kind) -> float:
+    """The C of heads that nobody chooses a penalty for."""
+    return DEFAULT_C if kind.per_text else TOKEN_C
 
 
 def view_of(project: Project, corpus: Corpus, answers: Iterable[Answer]) -> View:
+    """What the answers make of the corpus.
+
+    A correction is chosen by the likelihood of single decisions. Where an item has many, what counts is the item: there
+    the correction is taken only if the values of answered items, each predicted without its answer, score at least as
+    well with it as without.
+    """
     labels, conflicts = agreed(answers)
+    view = View(corpus, labels, conflicts, _believed(project, corpus, labels, correct=True))
+    if corpus.kind.per_text or not labels or view.belief.penalty is None:
+        return view
+    plain = View(corpus, labels, conflicts, _believed(project, corpus, labels, correct=False))
+    return view if view.unseen_error.sum() <= plain.unseen_error.sum() else plain
+
+
+def _believed(project: Project, corpus: Corpus, labels: Mapping[str, Value], *, correct: bool) -> Belief:
     kind, layout = corpus.kind, corpus.layout
     rows, targets = [np.empty(0, dtype=np.intp)], [np.empty((0, len(kind.columns)))]
     for number, item in enumerate(corpus.items):
@@ -178,7 +197,7 @@ def view_of(project: Project, corpus: Corpus, answers: Iterable[Answer]) -> View
             known = ~np.isnan(encoded).any(axis=1)
             rows.append(np.arange(of_item.start, of_item.stop, dtype=np.intp)[known])
             targets.append(encoded[known])
-    belief = believe(
+    return believe(
         corpus.votes,
         corpus.features,
         corpus.opinion,
@@ -186,9 +205,9 @@ def view_of(project: Project, corpus: Corpus, answers: Iterable[Answer]) -> View
         width=kind.width,
         groups=None if kind.per_text else layout.item_of,
         folds=project.task.student.folds,
+        correct=correct,
         rng=project.rng("belief", len(labels)),
     )
-    return View(corpus, labels, conflicts, belief)
 
 
 def agreed(answers: Iterable[Answer]) -> tuple[dict[str, Value], tuple[str, ...]]:
