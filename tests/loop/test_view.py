@@ -2,14 +2,17 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from kinds.kind import Layout
 from loop.learn import cross_fitted_student, lesson, quick_student
 from loop.project import Project
-from loop.view import View, agreed, opinion_of_votes, random_draws, view_of, votes_of
-from stillhouse.records import Answer, Item, Pick, Vote
+from loop.view import Corpus, View, agreed, inputs_of, opinion_of_votes, random_draws, view_of, votes_of
+from stillhouse.records import Answer, Item, Pick, Value, Vote, VoteStatus
 from stillhouse.task import Student, Task
 
 LABELS = ("a", "b", "c")
@@ -29,7 +32,7 @@ ITEMS = [Item(f"i{number:03d}", f"text {number}") for number in range(N)]
 WEIGHED = Student(answer_weight=3.0)
 
 
-def answer(item_id: str, label: str | None, annotator: str = "pat") -> Answer:
+def answer(item_id: str, label: Value | None, annotator: str = "pat") -> Answer:
     return Answer(item_id, annotator, label, blind=False, rehearsed=False, answered_at="2026-01-01T00:00:00+00:00")
 
 
@@ -51,10 +54,16 @@ def world(seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64], list[V
     return features.astype(np.float32), truth, votes
 
 
+def corpus(votes: list[Vote] | None = None) -> Corpus:
+    features, _, cast = world()
+    layout = Layout.of(PROJECT.kind, ITEMS)
+    table = votes_of(PROJECT, PROJECT.kind, layout, ITEMS, cast if votes is None else votes)
+    opinion = opinion_of_votes(PROJECT, layout, features, table)
+    return Corpus(PROJECT.kind, tuple(ITEMS), layout, features, features, table, opinion)
+
+
 def view(answers: list[Answer]) -> View:
-    features, _, votes = world()
-    table = votes_of(PROJECT, ITEMS, votes)
-    return view_of(PROJECT, ITEMS, features, table, opinion_of_votes(PROJECT, features, table), answers)
+    return view_of(PROJECT, corpus(), answers)
 
 
 def answers_with(flipped: int | None = None) -> list[Answer]:
@@ -142,9 +151,130 @@ def test_what_the_quick_student_says_of_an_item_was_not_taught_by_that_item() ->
 
 def test_the_votes_opinion_has_seen_no_answer() -> None:
     """It is made of features and votes alone, each item from the votes on others."""
-    features, _, votes = world()
-    opinion = opinion_of_votes(PROJECT, features, votes_of(PROJECT, ITEMS, votes))
+    _, _, votes = world()
+    opinion = corpus().opinion
     flipped = [dataclasses.replace(votes[5], probs=votes[5].probs[::-1]) if n == 5 else v for n, v in enumerate(votes)]
-    other = opinion_of_votes(PROJECT, features, votes_of(PROJECT, ITEMS, flipped))
+    other = corpus(flipped).opinion
     np.testing.assert_allclose(opinion.sum(axis=1), 1.0, atol=1e-5)
     np.testing.assert_array_equal(opinion[5], other[5])
+
+
+# -- structured values
+
+
+def task_of(kind: str, *labels: str, **more: Any) -> Project:
+    table = {"name": "t", "kind": kind, "labels": [{"name": name} for name in labels], **more}
+    task = Task.model_validate({"data": {"pool": "p"}, "teachers": [{"name": "A", "model": "m"}], **table})
+    return Project(task, Path("task.toml"), Path("run"))
+
+
+SPANS = task_of("spans", "NAME", "APP")
+TEXTS = [Item("one", "Ada opened Word"), Item("two", "nobody here"), Item("void", "")]
+WORD = {"start": 11, "end": 15, "label": "APP"}
+ADA = {"start": 0, "end": 3, "label": "NAME"}
+
+
+def span_corpus(votes: list[Vote]) -> Corpus:
+    """Six words of three texts, the last of which has none."""
+    layout = Layout.of(SPANS.kind, TEXTS)
+    features = np.eye(len(layout.item_of), 8, dtype=np.float32)
+    table = votes_of(SPANS, SPANS.kind, layout, TEXTS, votes)
+    return Corpus(SPANS.kind, tuple(TEXTS), layout, features, features, table, table.pooled())
+
+
+def span_vote(item_id: str, value: Value, source: str = "A", status: VoteStatus = "ok") -> Vote:
+    return Vote(item_id, source, (), 0.0, "verbalised", status, "p", f"{item_id}{source}", 0.0, value)
+
+
+def test_values_agree_by_what_they_say_not_by_the_order_of_their_keys() -> None:
+    """Two people who mark the same spans agree; a third who marks one more does not."""
+    same = [{"label": "APP", "end": 15, "start": 11}]
+    said = [answer("one", [WORD], "pat"), answer("one", same, "kim"), answer("one", [ADA, WORD], "lou")]
+    assert agreed(said) == ({"one": [WORD]}, ())
+    assert agreed([answer("two", [], "pat"), answer("two", [WORD], "kim")]) == ({}, ("two",))
+
+
+def test_nothing_marked_is_an_answer_and_a_pass_is_none() -> None:
+    """An empty list says that there is no span."""
+    assert agreed([answer("one", []), answer("two", None)]) == ({"one": []}, ())
+
+
+def test_votes_lie_at_the_rows_of_their_items() -> None:
+    """Each word of an item that was voted on is usable, no other is, and nobody's vote is uniform."""
+    table = span_corpus([span_vote("one", [WORD])]).votes
+    assert table.probs.shape == (1, 5, 5)
+    assert table.usable.tolist() == [[True, True, True, False, False]]
+    tags = SPANS.kind.columns
+    assert [tags[column] for column in table.probs[0, :3].argmax(axis=1)] == ["O", "O", "B-APP"]
+    np.testing.assert_allclose(table.probs[0, 3:], 1 / 5)
+
+
+def test_votes_of_strangers_and_votes_that_abstain_are_passed_over() -> None:
+    """An unknown item, a source the task does not name, a reply that could not be read."""
+    votes = [span_vote("zed", [WORD]), span_vote("one", [WORD], "B"), span_vote("two", [], status="unreadable")]
+    assert not span_corpus(votes).votes.usable.any()
+
+
+def test_an_answer_teaches_the_words_it_speaks_of() -> None:
+    """Its rows are those of the item's words; the text without words has none, and is answered all the same."""
+    seen = view_of(SPANS, span_corpus([span_vote("one", [])]), [answer("one", [WORD]), answer("void", [])])
+    assert seen.belief.answers.rows.tolist() == [0, 1, 2]
+    assert seen.answered.tolist() == [True, False, True]
+    assert seen.delivered[0] == [WORD]
+    assert seen.delivered[2] == []
+
+
+def test_a_field_that_stands_nowhere_in_the_text_teaches_nothing_of_other_words() -> None:
+    """Its words are unknown: the value may be said in another way."""
+    project = task_of("fields", fields=[{"name": "who"}])
+    layout = Layout.of(project.kind, TEXTS)
+    features = np.eye(len(layout.item_of), 8, dtype=np.float32)
+    table = votes_of(project, project.kind, layout, TEXTS, [])
+    fields = Corpus(project.kind, tuple(TEXTS), layout, features, features, table, table.pooled())
+    seen = view_of(project, fields, [answer("one", {"who": "Grace"}), answer("two", {"who": None})])
+    assert seen.belief.answers.rows.tolist() == [3, 4]
+
+
+def test_how_wrong_an_item_would_be_is_measured_without_its_answer() -> None:
+    """The teacher marked one of two spans: the item is a third wrong (F1), though what is delivered is right."""
+    seen = view_of(SPANS, span_corpus([span_vote("one", [WORD])]), [answer("one", [ADA, WORD])])
+    assert seen.unseen[0] == [{**WORD, "p": seen.unseen[0][0]["p"]}]  # type: ignore[index]
+    assert seen.unseen_error == pytest.approx([1 / 3, 0.0, 0.0])
+    assert seen.delivered[0] == [ADA, WORD]
+
+
+def test_the_error_expected_of_a_label_is_its_doubt() -> None:
+    """Of a single label it is what is left of the likeliest label's probability."""
+    seen = view(answers_with())
+    np.testing.assert_allclose(seen.expected_error, 1.0 - seen.belief.out_of_fold.max(axis=1), atol=1e-6)
+
+
+def test_thresholds_are_for_kinds_of_many_labels_alone() -> None:
+    """One a label, and where a label begins to apply is what is delivered."""
+    project = task_of("multi_label", "red", "blue")
+    layout = Layout.of(project.kind, ITEMS)
+    rng = np.random.default_rng(0)
+    votes = [
+        Vote(item.id, "A", tuple(rng.uniform(0.05, 0.6, 2)), 0.0, "verbalised", "ok", "p", item.id, 0.0)
+        for item in ITEMS
+    ]
+    features = world()[0]
+    table = votes_of(project, project.kind, layout, ITEMS, votes)
+    many = Corpus(project.kind, tuple(ITEMS), layout, features, features, table, table.pooled())
+    seen = view_of(project, many, [])
+    assert seen.thresholds is not None
+    assert seen.thresholds.shape == (2,)
+    present = seen.belief.probs[:, 1::2] >= seen.thresholds
+    assert [["red" in value, "blue" in value] for value in seen.delivered] == present.tolist()
+    assert view([]).thresholds is None
+
+
+def test_a_student_reads_units_pairs_and_focus_where_the_task_has_them() -> None:
+    """Whole texts have no spans; words have theirs, one array an item."""
+    plain = inputs_of(PROJECT.kind, ITEMS[:2])
+    assert (plain.spans, plain.pairs, plain.focus) == (None, None, None)
+    paired = inputs_of(PROJECT.kind, [Item("a", "text", pair="target"), Item("b", "other")])
+    assert paired.pairs == ["target", ""]
+    words = inputs_of(SPANS.kind, TEXTS)
+    assert words.spans is not None
+    assert [len(spans) for spans in words.spans] == [3, 2, 0]
