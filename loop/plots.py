@@ -61,9 +61,9 @@ class Picture:
 
 
 def learning_curve(
-    curves: Sequence[Curve], teacher: Interval | None, reference: Sequence[tuple[int, float]]
+    curves: Sequence[Curve], teacher: Interval | None, reference: Sequence[tuple[int, float]], quality: str = "Accuracy"
 ) -> Picture | None:
-    """Accuracy against human labels with intervals; None where nothing was measured."""
+    """What was measured (`quality`) against human labels with intervals; None where nothing was."""
     curves = [curve for curve in curves if curve.points]
     if not curves and teacher is None:
         return None
@@ -79,7 +79,7 @@ def learning_curve(
             x, y = zip(*reference, strict=True)
             axes.plot(x, y, color=GREEN, linestyle="-.", marker="^", markersize=5, label="Random picks (reference)")
         axes.set_xlabel("Human labels")
-        axes.set_ylabel("Accuracy")
+        axes.set_ylabel(quality)
         axes.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 2):g} %")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(axis="y", color="#E3E7EB", linewidth=0.8)
@@ -88,8 +88,8 @@ def learning_curve(
         return Picture(_svg(figure), _curve_words(curves, teacher))
 
 
-def reliability_diagram(name: str, confidence: Floats, correct: Bools) -> Picture | None:
-    """Accuracy by confidence with Wilson intervals, above how many items have that confidence; None without items."""
+def reliability_diagram(name: str, confidence: Floats, correct: Bools, counted: str = "items") -> Picture | None:
+    """Accuracy by confidence with Wilson intervals, above how many of them (`counted`) have that confidence; None without any."""
     if len(confidence) == 0:
         return None
     bins = reliability_bins(confidence, correct)
@@ -117,7 +117,7 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools) -> Pictur
         upper.set(ylim=(-0.02, 1.04), xlim=(0, 1.02), ylabel="Accuracy")
         upper.set_title(f"{name}: calibration error {gap:.3f}")
         lower.hist(np.asarray(confidence), bins=10, range=(0, 1), color=BLUE, alpha=0.75, rwidth=0.9)
-        lower.set(xlabel="Confidence", ylabel="Items")
+        lower.set(xlabel="Confidence", ylabel=counted.capitalize())
         lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
         for axis in (upper.yaxis, upper.xaxis):
             axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -125,7 +125,7 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools) -> Pictur
         sure, right = float(np.mean(confidence)), float(np.mean(correct))
         return Picture(
             _svg(figure),
-            f"{name}: on {len(confidence):,} items {100 * sure:.1f} % sure on average and {100 * right:.1f} % right; "
+            f"{name}: on {len(confidence):,} {counted} {100 * sure:.1f} % sure on average and {100 * right:.1f} % right; "
             f"expected calibration error {gap:.3f}.",
         )
 

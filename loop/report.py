@@ -54,7 +54,7 @@ class RoundRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
-    """How sure somebody was of each item (m,), and whether they were right (m,)."""
+    """How sure somebody was of each item, or of each decision of many (m,), and whether they were right (m,)."""
 
     name: str
     confidence: Floats
@@ -76,10 +76,12 @@ class Instructive:
 class ReportData:
     """All that a report shows. What is empty or None is left out of the page, or said to be missing.
 
+    `score_name` is what the delivered labels' score is called, `measure_name` the figure of teacher and student.
     `measures` are (who, figure, interval) of all that the kind measures. `counts` (3, k) are hits, true and said of each
-    label, `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where a text has one label, and
-    `confusion_on` says whose and on what; `score_name` is what the delivered labels' score is called; `reference` are
-    (human labels, accuracy) of random picks; `banners` say what is not the real thing.
+    label (or field, if not `labelled`), `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where
+    a text has one label, and `confusion_on` says whose and on what; `reference` are
+    (human labels, score) of random picks; `banners` say what is not the real thing. `decisions` is what reliability
+    counts: items, where a text is one decision.
     """
 
     task_name: str
@@ -94,7 +96,10 @@ class ReportData:
     teacher: Interval | None = None
     reference: tuple[tuple[int, float], ...] = ()
     reliability: tuple[Reliability, ...] = ()
+    decisions: str = "items"
     score_name: str = "accuracy"
+    measure_name: str = ""
+    labelled: bool = True
     measures: tuple[tuple[str, str, Interval], ...] = ()
     counts: Floats | None = None
     confusion: Ints | None = None
@@ -134,7 +139,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         pictures=_pictures(data),
         classes=class_rows(data.counts, data.label_names) if data.counts is not None else [],
-        hidden_classes=max(0, len(data.label_names) - MOST_CONFUSED),
+        hidden_classes=max(0, len(data.label_names) - MOST_CONFUSED) if data.confusion is not None else 0,
         reasons=_bars(data.reasons),
         reason_words=REASON_WORDS,
         statuses=_bars(data.vote_status),
@@ -172,12 +177,13 @@ def _pictures(data: ReportData) -> dict[str, Any]:
     delivered = tuple((row.human_labels, row.delivered) for row in data.rounds if row.delivered is not None)
     student = tuple((row.human_labels, row.student) for row in data.rounds if row.student is not None)
     curves = (Curve("Delivered labels", delivered), Curve("Student", student))
-    diagrams = [reliability_diagram(each.name, each.confidence, each.correct) for each in data.reliability]
+    diagrams = [reliability_diagram(r.name, r.confidence, r.correct, data.decisions) for r in data.reliability]
+    quality = "Accuracy" if data.score_name == "accuracy" else "Quality"
     heatmap: Picture | None = None
     if data.confusion is not None:
         heatmap = confusion_heatmap(data.confusion, data.label_names)
     return {
-        "learning": learning_curve(curves, data.teacher, data.reference),
+        "learning": learning_curve(curves, data.teacher, data.reference, quality),
         "reliability": [picture for picture in diagrams if picture is not None],
         "confusion": heatmap,
     }

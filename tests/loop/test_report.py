@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from loop.plots import confusion_heatmap, most_confused
 from loop.report import (
@@ -26,6 +27,7 @@ from selector.batch import QUOTAS, RANDOM
 from stillhouse.records import Interval
 
 GOLDEN = Path(__file__).parent / "goldens" / "report.txt"
+SPANS_GOLDEN = GOLDEN.with_name("report_spans.txt")
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> \"' & {{ 7 * 7 }} </textarea>"
 EMPTY = ReportData(
     "team", "Which team?", ("apps", "netops"), "2026-11-25T10:00:00+00:00", ("No round yet.",), "Answer."
@@ -34,6 +36,27 @@ EMPTY = ReportData(
 
 def interval(value: float, on: str = "500 gold items") -> Interval:
     return Interval(value, value - 0.03, value + 0.02, 500, on, "Wilson score")
+
+
+def counts_of(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(3, k) hits, true and said of each label of a confusion matrix."""
+    return np.stack([np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)]).astype(np.float64)
+
+
+def spans() -> ReportData:
+    """A run whose texts have any number of spans."""
+    shown = "APP 'GitLab'; TIME 'the 22nd'"
+    return replace(
+        full(),
+        label_names=("APP", "TIME"),
+        score_name="F1 of an item's spans",
+        measure_name="F1",
+        measures=(("delivered", "F1", interval(0.9)), ("student", "partial F1", interval(0.7))),
+        decisions="decisions",
+        counts=np.array([[80, 0], [100, 7], [90, 0]], dtype=np.float64),
+        confusion=None,
+        instructive=(Instructive("push to GitLab until the 22nd", "none", shown, "uncertain", 0.4),),
+    )
 
 
 def full() -> ReportData:
@@ -59,6 +82,7 @@ def full() -> ReportData:
         teacher=interval(0.78),
         reference=((95, 0.8), (190, 0.82)),
         reliability=(Reliability("Teacher", sure, sure > 0.5), Reliability("Student", sure, sure > 0.4)),
+        counts=counts_of(np.array([[90, 10], [4, 96]])),
         confusion=np.array([[90, 10], [4, 96]]),
         confusion_on="delivered labels against all known labels",
         reasons={"uncertain": 152, "random": 38},
@@ -97,6 +121,21 @@ def test_a_report_reads_as_its_golden() -> None:
     if os.environ.get("STILLHOUSE_GOLDENS") == "write":
         GOLDEN.write_text(text, encoding="utf-8", newline="\n")
     assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_a_report_of_spans_reads_as_its_golden() -> None:
+    """Every figure by its name, labels by hits, and nothing is taken for one other."""
+    text = "\n".join(Page(render_report(spans())).words) + "\n"
+    if os.environ.get("STILLHOUSE_GOLDENS") == "write":
+        SPANS_GOLDEN.write_text(text, encoding="utf-8", newline="\n")
+    assert text == SPANS_GOLDEN.read_text(encoding="utf-8")
+
+
+def test_fields_are_called_fields() -> None:
+    """A schema has no labels."""
+    words = Page(render_report(replace(spans(), labelled=False))).words
+    assert "By field, the worst first" in words
+    assert "Field" in words
 
 
 def test_the_same_data_give_the_same_bytes() -> None:
@@ -185,7 +224,8 @@ def test_a_task_of_many_labels_shows_the_most_confused() -> None:
     names = tuple(f"intent_{number}" for number in range(77))
     matrix = np.diag(np.full(77, 40))
     matrix[np.arange(20, 40), np.arange(21, 41)] = 3
-    html = render_report(replace(EMPTY, label_names=names, confusion=matrix, confusion_on="gold"))
+    data = replace(EMPTY, label_names=names, counts=counts_of(matrix), confusion=matrix, confusion_on="gold")
+    html = render_report(data)
     words = Page(html).words
     assert "Gold. Shown: the 20 labels of 77 with the most errors." in words
     assert set(names) <= set(words)
@@ -203,7 +243,8 @@ def test_any_label_can_be_drawn(name: str) -> None:
 
 def test_labels_score_the_worst_first() -> None:
     """Precision, recall and F1 by label; a label that never occurs has none, and stands last."""
-    rows = class_rows(np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]]), ("apps", "netops", "soc"))
+    counts = counts_of(np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]]))
+    rows = class_rows(counts, ("apps", "netops", "soc"))
     assert rows == [
         ClassRow("apps", 10, 1.0, 8 / 10, 16 / 18),
         ClassRow("netops", 10, 10 / 12, 1.0, 20 / 22),
