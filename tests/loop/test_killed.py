@@ -19,7 +19,8 @@ from loop.run import open_loop, run_rounds
 from stillhouse.store import Store
 from teacher.faults import Faults, RequestLog
 from teacher.recorded import recorded_teacher
-from tests.loop.world import World, rows_of, stored, write_world
+from tests.loop.kind_worlds import write_kind_world
+from tests.loop.world import Table, World, rows_of, stored, write_world
 
 MAX_IN_FLIGHT, LOOK_EVERY_S, PATIENCE_S = 16, 0.002, 120.0
 HEAVY = ["torch", "transformers", "peft", "loop.run", "loop.summary", "trainer.student", "tests.loop.world"]
@@ -48,15 +49,25 @@ PLACES: dict[str, Callable[[Path], bool]] = {
 }
 
 
+Write = Callable[[Path, Table | None], World]
+
+
+def write_teams(home: Path, teacher: Table | None) -> World:
+    return write_world(home, teacher=teacher)
+
+
+def write_entities(home: Path, teacher: Table | None) -> World:
+    return write_kind_world(home, "spans", teacher)
+
+
 @contextmanager
-def small_world(home: Path) -> Iterator[tuple[World, RequestLog]]:
+def small_world(home: Path, write: Write) -> Iterator[tuple[World, RequestLog]]:
     """A teacher behind HTTP that outlives the killed process and counts what it was asked."""
     log = RequestLog()
-    made = write_world(home)
+    write(home, None)
     items = [home / "pool.jsonl", home / "gold.jsonl"]
     with recorded_teacher(home / "replies.jsonl", items, faults=Faults(latency_s=0.02), log=log) as url:
-        made = write_world(home, teacher={"base_url": url, "max_in_flight": MAX_IN_FLIGHT})
-        yield made, log
+        yield write(home, {"base_url": url, "max_in_flight": MAX_IN_FLIGHT}), log
 
 
 def begin(world: World) -> Any:
@@ -111,21 +122,44 @@ def records(world: World) -> dict[str, Any]:
         }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], RequestLog]:
-    with small_world(tmp_path_factory.mktemp("undisturbed")) as (world, log):
+Undisturbed = tuple[dict[str, Any], RequestLog]
+
+
+def left_alone(home: Path, write: Write) -> Undisturbed:
+    with small_world(home, write) as (world, log):
         finish(world)
         return records(world), log
 
 
+@pytest.fixture(scope="module")
+def teams(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return left_alone(tmp_path_factory.mktemp("teams"), write_teams)
+
+
+@pytest.fixture(scope="module")
+def entities(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return left_alone(tmp_path_factory.mktemp("entities"), write_entities)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
-def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(
-    tmp_path: Path, place: str, undisturbed: tuple[dict[str, Any], RequestLog]
-) -> None:
+def test_a_run_killed_anywhere_ends_as_if_it_had_not_been(tmp_path: Path, place: str, teams: Undisturbed) -> None:
     """Final records are equal; what had arrived is not asked for again, and at most what was in flight is in doubt."""
+    killed_and_repeated(tmp_path, write_teams, place, teams)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["the teacher has begun", "the first belief is there", "the first answers are there"])
+def test_a_run_of_spans_killed_anywhere_ends_as_if_it_had_not_been(
+    tmp_path: Path, place: str, entities: Undisturbed
+) -> None:
+    """Votes, answers and delivered labels that are lists of spans come out of a killed run the same too."""
+    killed_and_repeated(tmp_path, write_entities, place, entities)
+
+
+def killed_and_repeated(home: Path, write: Write, place: str, undisturbed: Undisturbed) -> None:
     expected, undisturbed_log = undisturbed
-    with small_world(tmp_path) as (world, log):
+    with small_world(home, write) as (world, log):
         kill_when(world, PLACES[place])
         arrived = {item_id for (item_id,) in stored(world.run, "SELECT item_id FROM replies")}
         in_flight = rows(world.run, "requests WHERE state = 'in_flight'")
