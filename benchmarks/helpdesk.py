@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.figures import Figure, arguments, at_least, at_most, report
 from loop.command import run_task
-from loop.learn import HELD_OUT_SHARE, base_of
+from loop.learn import HELD_OUT_SHARE, base_of, recipe_of
 from loop.project import open_project, read_gold, read_known_labels, read_pool
+from loop.view import inputs_of
 from stillhouse.probabilities import one_hot
 from trainer.features import embed_cached
 from trainer.student import HeldOut, fit_student
@@ -46,29 +47,27 @@ def full_supervision(task_path: Path, features: Path) -> float:
     assert gold is not None
     assert known is not None
     names = project.task.label_names
-    truth = np.array([names.index(known[item.id]) for item in pool])
+    truth = np.array([names.index(str(known[item.id])) for item in pool])
     targets = one_hot(truth, len(names))
     base = base_of(project)
     held = np.sort(project.rng("held out").permutation(len(pool))[: round(HELD_OUT_SHARE * len(pool))])
-    texts = [item.text for item in pool]
+    inputs = inputs_of(project.kind, pool)
     student = fit_student(
-        texts,
+        inputs,
         targets,
         np.ones(len(pool)),
         names,
         project.task.student,
         seed=project.task.seed,
         base=base,
-        features=embed_cached(base, texts, features, threads=project.task.student.threads).vectors,
-        held_out=HeldOut(held, truth[held], targets[held]),
-        recipe=project.task.student.recipe,
+        features=embed_cached(base, inputs, features, threads=project.task.student.threads).vectors,
+        held_out=HeldOut(held, targets[held]),
+        recipe=recipe_of(project, last=True),
     )
-    said = student.predict([item.text for item in gold.items]).argmax(axis=1)
-    print(
-        f"full supervision, seed {project.task.seed}: {student.facts['recipe']}, {np.mean(said == np.array(gold.labels)):.4f}",
-        flush=True,
-    )
-    return float(np.mean(said == np.array(gold.labels)))
+    said = student.predict(inputs_of(project.kind, gold.items)).argmax(axis=1)
+    right = float(np.mean([names[best] == label for best, label in zip(said, gold.values, strict=True)]))
+    print(f"full supervision, seed {project.task.seed}: {student.facts['recipe']}, {right:.4f}", flush=True)
+    return right
 
 
 def main() -> None:

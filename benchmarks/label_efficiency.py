@@ -19,13 +19,18 @@ import numpy as np
 from benchmarks.figures import Figure, arguments, at_least, data_or_skip, report
 from consensus.posterior import Answers, believe
 from consensus.votes import VoteTable
+from kinds.kind import Layout
+from kinds.registry import kind_of
+from loop.choose import signals_of
 from loop.learn import sharpened
+from loop.view import Corpus, View, inputs_of
 from selector.batch import choose_batch
-from selector.uncertainty import signals
 from stillhouse.probabilities import Floats, Ints, one_hot
-from stillhouse.task import Selection, Student
+from stillhouse.records import Item
+from stillhouse.task import Selection, Student, Task
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
+from trainer.inputs import Inputs
 from trainer.linear import out_of_fold
 from trainer.student import HeldOut, fit_student
 
@@ -39,12 +44,8 @@ STUDENT = Student(base=BASE)
 class World:
     """The pool with its votes, the truth, and the test set."""
 
-    ids: list[str]
-    texts: list[str]
-    votes: VoteTable
+    corpus: Corpus
     truth: Ints
-    features: Floats
-    labels: tuple[str, ...]
     test_truth: Ints
     test_features: Floats
 
@@ -65,18 +66,25 @@ def load_world(cache: Path, pool_size: int) -> tuple[World, Base]:
                 probs[source, at, index[vote["second"]]] = min(left / 2, vote["confidence"])
     probs += (1 - probs.sum(axis=2, keepdims=True)) / len(labels)
     base = load_base(BASE)
-    texts = [row["text"] for row in rows]
+    kind = kind_of(_task(labels))
+    items = tuple(Item(row["id"], row["text"]) for row in rows)
+    layout = Layout.of(kind, items)
+    votes = VoteTable(("A", "B"), probs, np.ones(probs.shape[:2], dtype=bool), kind.width)
+    features = embed_cached(base, inputs_of(kind, items, layout), cache).vectors
     world = World(
-        ids=[row["id"] for row in rows],
-        texts=texts,
-        votes=VoteTable(("A", "B"), probs, np.ones(probs.shape[:2], dtype=bool)),
+        # The opinion is cross-fitted with the folds of each seed.
+        corpus=Corpus(kind, items, layout, features, features, votes, votes.pooled()),
         truth=np.array([index[gold[row["id"]]] for row in rows]),
-        features=embed_cached(base, texts, cache).vectors,
-        labels=labels,
         test_truth=np.array([index[row["label"]] for row in test]),
-        test_features=embed_cached(base, [row["text"] for row in test], cache).vectors,
+        test_features=embed_cached(base, Inputs([row["text"] for row in test]), cache).vectors,
     )
     return world, base
+
+
+def _task(labels: Sequence[str]) -> Task:
+    names = [{"name": name} for name in labels]
+    teachers = [{"name": name, "model": "recorded"} for name in ("A", "B")]
+    return Task.model_validate({"name": "banking77", "labels": names, "data": {"pool": ""}, "teachers": teachers})
 
 
 def student_accuracy(
@@ -84,19 +92,18 @@ def student_accuracy(
 ) -> float:
     """The product's student (frozen features, logistic head, penalty by held-out likelihood) on the test set."""
     judge = targets if judged_by is None else judged_by
-    held = np.sort(
-        np.random.default_rng([seed, 1]).permutation(len(world.texts))[: round(HELD_OUT_SHARE * len(world.texts))]
-    )
+    corpus, n = world.corpus, len(world.corpus.items)
+    held = np.sort(np.random.default_rng([seed, 1]).permutation(n)[: round(HELD_OUT_SHARE * n)])
     student = fit_student(
-        world.texts,
+        inputs_of(corpus.kind, corpus.items, corpus.layout),
         targets,
         weights,
-        world.labels,
+        corpus.kind.columns,
         STUDENT,
         seed=seed,
         base=base,
-        features=world.features,
-        held_out=HeldOut(held, judge[held].argmax(axis=1), judge[held]),
+        features=corpus.features,
+        held_out=HeldOut(held, judge[held]),
         recipe="head",
     )
     return float((student.predict_features(world.test_features).argmax(axis=1) == world.test_truth).mean())
@@ -107,33 +114,35 @@ def run_arm(
 ) -> list[tuple[int, float, float]]:
     """(human labels, delivered accuracy of the pool, student's test accuracy) at 0 and at each budget."""
     rng = np.random.default_rng([seed, 2])
-    n = len(world.ids)
+    corpus, n, columns = world.corpus, len(world.corpus.items), len(world.corpus.kind.columns)
+    ids = [item.id for item in corpus.items]
     folds = rng.integers(0, 5, n)
-    opinion = out_of_fold(world.features, world.votes.pooled(), None, folds)
+    opinion = out_of_fold(corpus.features, corpus.votes.pooled(), None, folds)
     answered = np.zeros(n, dtype=bool)
     out: list[tuple[int, float, float]] = []
-    nobody = Answers(np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int64))
-    belief = believe(world.votes, world.features, opinion, nobody, rng=rng)
+    nobody = Answers(np.empty(0, dtype=np.intp), np.empty((0, columns)))
+    belief = believe(corpus.votes, corpus.features, opinion, nobody, rng=rng)
     for round_number, budget in enumerate([0, *budgets]):
         if budget:
-            taught = out_of_fold(world.features, belief.probs, None, np.arange(n) % 3)
+            taught = out_of_fold(corpus.features, belief.probs, None, np.arange(n) % 3)
             picks = choose_batch(
-                world.ids,
+                ids,
                 ~answered,
-                signals(belief.out_of_fold, taught, world.votes.probs),
-                world.features,
+                signals_of(View(corpus, {}, (), belief), taught),
+                corpus.texts,
                 size=budget - int(answered.sum()),
                 random_share=random_share,
                 near_duplicate_cosine=Selection().near_duplicate_cosine,
                 round_number=round_number,
                 rng=rng,
             )
-            position = {item_id: at for at, item_id in enumerate(world.ids)}
+            position = {item_id: at for at, item_id in enumerate(ids)}
             answered[[position[pick.item_id] for pick in picks]] = True
         rows = np.flatnonzero(answered)
-        belief = believe(world.votes, world.features, opinion, Answers(rows, world.truth[rows]), rng=rng)
+        answers = Answers(rows, one_hot(world.truth[rows], columns))
+        belief = believe(corpus.votes, corpus.features, opinion, answers, rng=rng)
         weights = np.where(answered, STUDENT.answer_weight, 1.0)
-        targets = sharpened(belief.probs, STUDENT.target_sharpness)
+        targets = sharpened(belief.probs, STUDENT.target_sharpness, columns)
         delivered = float((belief.probs.argmax(axis=1) == world.truth).mean())
         out.append(
             (int(answered.sum()), delivered, student_accuracy(world, base, targets, weights, seed, belief.probs))
@@ -155,8 +164,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         world, base = load_world(Path(cache), pool_size)
         full = [
-            student_accuracy(world, base, one_hot(world.truth, len(world.labels)), np.ones(len(world.ids)), s)
-            for s in range(seeds)
+            student_accuracy(
+                world, base, one_hot(world.truth, len(world.corpus.kind.columns)), np.ones(len(world.truth)), seed
+            )
+            for seed in range(seeds)
         ]
         jobs = [
             (cache, pool_size, seed, share, budgets)

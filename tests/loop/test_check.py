@@ -227,3 +227,26 @@ def test_a_converter_that_fails_is_told_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text('def text(row):\n    return {"text": row["page"]}\n', encoding="utf-8")
     change(task, "[data]", '[data]\nconvert = "own:text"')
     assert "pool.jsonl: line 1: data.convert: KeyError: 'page'" in problems_of(task)
+
+
+def test_a_recording_knows_an_item_by_its_text_and_predicate(tmp_path: Path) -> None:
+    """Of two questions about one text it has one; the share says so."""
+    task = task_of_kind(tmp_path, "roles", [], [])
+    pool = tmp_path / "pool.jsonl"
+    row = json.loads(pool.read_text(encoding="utf-8"))
+    rows = [row, {**row, "id": "q", "at": 0}]
+    pool.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    reply = {"id": "q", "task": "srl", "variant": "A", "spans": []}
+    (tmp_path / "replies.jsonl").write_text(json.dumps(reply) + "\n", encoding="utf-8")
+    change(
+        task,
+        'model = "gpt-4.1-mini"\nbase_url = "http://127.0.0.1:9/v1"',
+        'model = "srl/A"\nrecording = "replies.jsonl"',
+    )
+    assert "a recording that knows 50.0% of the pool" in check_all(task)["teachers"]
+
+
+def test_a_text_longer_than_the_student_reads_at_once_is_told(task: Path) -> None:
+    """It is read in windows: nothing of it is lost."""
+    change(task, "[student]", "[student]\nmax_tokens = 32")
+    assert check_all(task)["longest text"].endswith("the student reads it in windows of 32")

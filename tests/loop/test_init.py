@@ -186,3 +186,16 @@ def test_a_named_column_of_another_form_is_an_error(tmp_path: Path) -> None:
     data = written(tmp_path / "d.jsonl", [{"text": "hello", "label": "joy"}])
     with pytest.raises(InputError, match="expected: a list of names a row"):
         init(data, tmp_path / "out", kind="multi_label", label="label")
+
+
+def test_the_command_takes_the_kind_and_shows_its_question(tmp_path: Path) -> None:
+    """`stillhouse init --kind fields` asks to describe fields; the question shown is the one the task has."""
+    data = written(tmp_path / "d.jsonl", [{"text": "Ada met Bob", "fields": {"who": "Ada"}}])
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["init", str(data), "--kind", "fields", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "next: describe the fields in it" in result.stdout
+    task = load_task(out / "task.toml")
+    assert task.kind == "fields"
+    assert f'# question = "{task.question}"' in (out / "task.toml").read_text(encoding="utf-8").splitlines()
+    assert CliRunner().invoke(app, ["init", str(data), "--kind", "field", "-o", str(tmp_path / "no")]).exit_code == 2

@@ -135,3 +135,19 @@ def test_json_holds_the_same_figures(task: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plan", str(task), "--run", str(tmp_path / "run"), "--json"])
     found = json.loads(result.stdout)
     assert (found["items"], found["teachers"]["recorded-A"]["calls"], found["rehearsed"]) == (2550, 3050, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("entities", "[label|words of the span]"), ("topics", '{"labels": {'), ("fields", '"person"')]
+)
+def test_the_prompt_of_every_kind_asks_in_its_own_way(task: Path, tmp_path: Path, name: str, words: str) -> None:
+    """Tags in the text, chances of labels, an object of fields."""
+    plan = plan_round(task.with_name(f"{name}.toml"), tmp_path / "run")
+    assert words in plan.prompt
+
+
+def test_a_text_longer_than_a_teachers_context_is_planned_in_windows(task: Path, tmp_path: Path) -> None:
+    """More calls than items, and the prompt shown holds the first window alone."""
+    change(task, 'model = "team/A"\nrecording = "replies.jsonl"', 'model = "gpt-4.1-mini"\ncontext_tokens = 40')
+    plan = plan_round(task, tmp_path / "run")
+    assert plan.teachers["recorded-A"].calls > 1.3 * plan.teachers["recorded-B"].calls

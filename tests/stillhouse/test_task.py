@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import InputError, TaskError
-from stillhouse.task import load_task
+from stillhouse.task import QUESTIONS, load_task
 
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk" / "team.toml"
 
@@ -187,3 +187,14 @@ def test_the_schema_hash_follows_the_labels_and_nothing_else(tmp_path: Path) -> 
     swapped = '[[labels]]\nname = "b"\n[[labels]]\nname = "a"\n'
     other = load_task(_written(tmp_path, TOP + swapped + REST))
     assert first.schema_hash() == again.schema_hash() != other.schema_hash()
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("single_label", LABELS), ("spans", LABELS), ("fields", '[[fields]]\nname = "who"\n')]
+)
+def test_the_question_suits_the_kind_unless_the_team_writes_its_own(tmp_path: Path, kind: str, more: str) -> None:
+    """Nobody is asked for the label that fits best where passages are to be marked."""
+    text = f'{TOP}kind = "{kind}"\n'
+    assert load_task(_written(tmp_path, text + more + REST)).question == QUESTIONS[kind]  # type: ignore[index]
+    own = 'question = "Who is meant?"\n'
+    assert load_task(_written(tmp_path, text + own + more + REST)).question == "Who is meant?"

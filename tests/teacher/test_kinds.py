@@ -245,3 +245,16 @@ def test_the_annotated_pool_is_all_recorded() -> None:
     """Every message with known entities has its tagged text."""
     said = load_recording(REPLIES, [HELPDESK / "pool_annotated.jsonl"]).models["entities/A"]
     assert len(said) == len((HELPDESK / "pool_annotated.jsonl").read_text("utf-8").splitlines())
+
+
+def test_a_text_is_asked_in_windows_of_the_teachers_context() -> None:
+    """As `context_tokens` says; spans are those of the whole text, and the estimate counts every window."""
+    text = "".join(f"Ana Silva came at {hour}. " for hour in range(8))
+    server = Scripted(lambda window, _: window.replace("Ana Silva", "[PERSON|Ana Silva]"))
+    with serving(server.app()) as url:
+        (vote,) = ask(KINDS["spans"], url, Item("long", text), context_tokens=10)
+    assert len(server.bodies) == len(windows(text, 10)) > 1
+    assert [text[s["start"] : s["end"]] for s in _spans(vote)] == ["Ana Silva"] * 8
+    teacher = teacher_at("http://127.0.0.1", ask="verbalised", context_tokens=10)
+    found = estimate([Item("long", text)], KINDS["spans"], teacher, rng=np.random.default_rng(0))
+    assert found.calls == len(server.bodies)
