@@ -53,15 +53,14 @@ def write(model: Any, prompts: Sequence[Sequence[int]], asks: Sequence[Choices])
     for row in rows:
         row.go(None)
     kept = torch.zeros((len(rows), 0), dtype=torch.int64)
-    cache = None
+    cache, last = _cache(model), {"logits_to_keep": 1} if "logits_to_keep" in _parameters(model) else {}
     while any(row.choice for row in rows):
         inside = [row for row in rows if row.choice and len(row.pending) == 1]
         chunks = [row.pending if row.choice and (not inside or row in inside) else [] for row in rows]
         ids, mask, places = left_padded(chunks, [row.read for row in rows])
         kept = torch.cat([kept, mask], dim=1)
         with precision():
-            out = model(**inputs_for(model, ids, kept, places), cache=cache, use_cache=True, **_last(model, 1))
-        cache = out.cache
+            out = model(**inputs_for(model, ids, kept, places), cache=cache, use_cache=True, **last)
         asked = [number for number, chunk in enumerate(chunks) if chunk]
         decisions = _decided(out.logits[:, -1].float(), [(number, rows[number].choice) for number in asked])
         for number, (token, log_p) in zip(asked, decisions, strict=True):
@@ -72,6 +71,39 @@ def write(model: Any, prompts: Sequence[Sequence[int]], asks: Sequence[Choices])
             row.written.decisions.setdefault(row.choice.field, []).append(log_p)
             row.go(token)
     return [row.written for row in rows]
+
+
+def _cache(model: Any) -> Any:
+    """Keys and values as the model keeps them by itself, but a step does not copy those of all steps before."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    class Roomy(DynamicLayer):  # type: ignore[misc]
+        room: tuple[torch.Tensor, ...]
+
+        def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, ...]:
+            if not self.is_initialized:
+                self.lazy_initialization(keys, values)
+                self.room = keys[:, :, :0], values[:, :, :0]
+            start = self.get_seq_length()
+            end = start + keys.shape[2]
+            if end > self.room[0].shape[2]:
+                self.room = tuple(
+                    _roomier(old, new, 2 * end) for old, new in zip(self.room, (keys, values), strict=True)
+                )
+            for place, new in zip(self.room, (keys, values), strict=True):
+                place[:, :, start:end] = new
+            self.keys, self.values = (part[:, :, :end] for part in self.room)
+            return self.keys, self.values
+
+    cache = DynamicCache(config=model.config)
+    cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def _roomier(old: torch.Tensor, new: torch.Tensor, size: int) -> torch.Tensor:
+    made = new.new_zeros((*new.shape[:2], size, new.shape[3]))
+    made[:, :, : old.shape[2]] = old
+    return made
 
 
 def _decided(logits: torch.Tensor, asked: Sequence[tuple[int, Choice | None]]) -> list[tuple[int, float]]:
@@ -111,16 +143,12 @@ def inputs_for(model: Any, ids: torch.Tensor, mask: torch.Tensor, places: torch.
     return {name: tensor.to(device(), non_blocking=True) for name, tensor in given.items()}
 
 
-def _last(model: Any, count: int) -> dict[str, int]:
-    """Scores are wanted of the last so many places only, where a model can leave the others out."""
-    return {"logits_to_keep": count} if "logits_to_keep" in _parameters(model) else {}
-
-
-def last_logits(model: Any, given: dict[str, torch.Tensor], count: int) -> torch.Tensor:
-    """(b, count, v): the scores after each of the last `count` places."""
+def scores_after(model: Any, given: dict[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+    """(b, len(places), v): what the model expects after each of these places, without scoring the others if it can."""
+    few = "logits_to_keep" in _parameters(model)
     with precision():
-        logits: torch.Tensor = model(**given, use_cache=False, **_last(model, count)).logits
-    return logits[:, -count:]
+        logits: torch.Tensor = model(**given, use_cache=False, **({"logits_to_keep": places} if few else {})).logits
+    return logits if few else logits[:, places]
 
 
 def precision() -> AbstractContextManager[None]:

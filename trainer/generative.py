@@ -22,7 +22,7 @@ from stillhouse.records import Item
 from stillhouse.task import FieldSpec, Student
 from trainer.base import Base, load_base
 from trainer.decoding import Written, write
-from trainer.features import length_batches
+from trainer.features import in_threads, length_batches
 from trainer.inputs import Inputs
 from trainer.json_grammar import Grammar, grammar_of
 from trainer.lora import Adapter, adapter_of, merged
@@ -150,17 +150,20 @@ class GenerativeStudent:
         prompts = [self.reader.prompt(part) for _, part in parts]
         found: list[list[tuple[int, Prediction]]] = [[] for _ in texts]
         tell = pacer("writing", len(parts), "texts", progress)
-        done, grammar = 0, self.reader.grammar
         lengths = np.array([len(prompt) + self.bounds.room for prompt in prompts], dtype=np.int64)
-        for batch in length_batches(lengths, TOKENS_A_BATCH):
+        batches, done = length_batches(lengths, TOKENS_A_BATCH), 0
+
+        def work(batch: NDArray[np.int64]) -> list[Written]:
+            grammar = self.reader.grammar
             asks = [grammar.write(grammar.lattices(parts[row][1])) for row in batch]
-            for row, written in zip(
-                batch, write(self.base.encoder, [prompts[row] for row in batch], asks), strict=True
-            ):
+            return write(self.base.encoder, [prompts[row] for row in batch], asks)
+
+        for batch, each in zip(batches, in_threads(work, batches, self.settings.threads), strict=True):
+            for row, written in zip(batch, each, strict=True):
                 found[parts[row][0]].append((int(row), self._said(written)))
             done += len(batch)
             tell(done)
-        return [self._merged([said for _, said in sorted(each, key=lambda pair: pair[0])]) for each in found]
+        return [self._merged([one for _, one in sorted(said, key=lambda pair: pair[0])]) for said in found]
 
     def _said(self, written: Written) -> Prediction:
         value = normal_fields(self.fields, self.reader.grammar.parsed(written.tokens))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stillhouse.errors import ModelError
 from stillhouse.task import Student
 from trainer.base import Base
-from trainer.decoding import inputs_for, last_logits, left_padded
+from trainer.decoding import inputs_for, left_padded, scores_after
 from trainer.features import device, in_threads
 from trainer.lora import MAX_GRADIENT_NORM, WEIGHT_DECAY, Clock, rate, steps_of
 from trainer.pace import Progress, pacer
@@ -128,15 +128,16 @@ def train_writer(
 def _loss(model: Any, batch: Sequence[Example]) -> torch.Tensor:
     """The weighted sum over the decisions of a batch, in nats."""
     ids, mask, places = left_padded([example.prompt + example.target for example in batch], [0] * len(batch))
-    longest = max(len(example.target) for example in batch)
-    logits = last_logits(model, inputs_for(model, ids, mask, places), longest + 1)
     asked = [
-        (row, place + longest - len(example.target), legal, example.weight)  # the place before it scores a token
+        (row, ids.shape[1] - len(example.target) + place - 1, legal, example.weight)  # the place before scores a token
         for row, example in enumerate(batch)
         for place, legal in example.decisions
     ]
+    at, which = torch.unique(torch.tensor([place for _, place, _, _ in asked]), return_inverse=True)
+    logits = scores_after(model, inputs_for(model, ids, mask, places), at.to(device()))
     widest = max(len(legal) for _, _, legal, _ in asked)
-    rows, at, weight = (torch.tensor([one[part] for one in asked], device=device()) for part in (0, 1, 3))
+    rows, weight = (torch.tensor([one[part] for one in asked], device=device()) for part in (0, 3))
     index = torch.tensor([(*legal, *[-1] * (widest - len(legal))) for _, _, legal, _ in asked], device=device())
-    scores = logits[rows[:, None], at[:, None], index.clamp(min=0)].float().masked_fill(index < 0, -torch.inf)
-    return -(torch.log_softmax(scores, dim=1)[:, 0] * weight.float()).sum()
+    scores = logits[rows[:, None], which.to(device())[:, None], index.clamp(min=0)].float()
+    log_probs = torch.log_softmax(scores.masked_fill(index < 0, -torch.inf), dim=1)
+    return -(log_probs[:, 0] * weight.float()).sum()
