@@ -180,7 +180,10 @@ class Fields:
         return self.normal(item, raw)
 
     def show(self, item: Item, value: Value) -> str:  # noqa: ARG002
-        return "; ".join(f"{name}: {', '.join(_listed(value, name))}" for name in self.names if _filled(value, name)) or "none"
+        return (
+            "; ".join(f"{name}: {', '.join(_listed(value, name))}" for name in self.names if _filled(value, name))
+            or "none"
+        )
 
     def problems(self, item: Item, value: object) -> list[str]:  # noqa: ARG002
         return field_problems(self.task.fields, value)

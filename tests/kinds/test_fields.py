@@ -7,7 +7,7 @@ from stillhouse.records import Item, Vote
 from tests.kinds.examples import EXAMPLES
 
 TASK, ITEM, VALUE = EXAMPLES["fields"]
-EMPTY = {"who": None, "apps": [], "year": None, "day": None, "city": None}
+EMPTY: dict[str, list[str] | None] = {"who": None, "apps": [], "year": None, "day": None, "city": None}
 
 
 def test_a_value_that_stands_nowhere_leaves_the_rest_of_the_text_unknown() -> None:
