@@ -17,12 +17,21 @@ from stillhouse.errors import DiskFullError, ModelError
 from stillhouse.task import FieldSpec, Student
 from trainer.base import Base, load_base, sha256_of
 from trainer.card import model_card
-from trainer.generative import Bounds, GenerativeStudent
+from trainer.generative import GenerativeStudent
 from trainer.linear import LinearHead
 from trainer.lora import Adapter, with_adapter
+from trainer.reader import Bounds
 from trainer.student import FittedStudent
 
-__all__ = ["is_complete", "load_generative", "load_student", "model_card", "model_id_of", "save_student"]
+__all__ = [
+    "is_complete",
+    "load_generative",
+    "load_student",
+    "model_card",
+    "model_id_of",
+    "recipe_in",
+    "save_student",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = 2
