@@ -152,7 +152,7 @@ def test_the_report_shows_the_kinds_figures_and_values(finished: tuple[str, Worl
     kind = project_of(world).kind
     assert "Every figure" in page
     assert ("What is taken for what" in page) == (name in {"ordinal", "pair"})
-    assert name in {"ordinal", "pair"} or "By label" in page
+    assert name in {"ordinal", "pair"} or f"By {'field' if name == 'fields' else 'label'}, the worst first" in page
     assert kind.score_name.replace("'", "&#39;") in page or kind.score_name == "accuracy"
 
 
