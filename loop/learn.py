@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loop.progress import Display
 from loop.project import Project
 from loop.view import View, inputs_of, penalty_of
+from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.task import Student
 from trainer.artifact import is_complete, load_student, model_card, save_student
@@ -121,8 +122,18 @@ def sharpened(probs: Floats, power: float, width: int) -> Floats:
 
 
 def recipe_of(project: Project, *, last: bool) -> Recipe:
-    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA."""
+    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA.
+
+    Raises InputError for a student that writes, which rounds do not train.
+    """
     wanted = project.task.student.recipe
+    if wanted == "generate":
+        raise InputError(
+            "rounds cannot train a student that writes",
+            expected='student.recipe "auto", "head" or "lora"',
+            found='"generate"',
+            fix="choose one of these",
+        )
     return wanted if last or wanted != "auto" else "head"
 
 
@@ -188,7 +199,10 @@ def quick_student(view: View, settings: Student) -> NDArray[np.float64]:
 
 
 def base_of(project: Project) -> Base:
-    """Raises ModelError. A relative path starts at the folder of task.toml, if it exists there."""
+    """Raises ModelError, or InputError where the recipe is none for rounds: both before a teacher is paid. A relative
+    path starts at the folder of task.toml, if it exists there.
+    """
+    recipe_of(project, last=True)
     name = project.task.student.base
     here = project.home / name
     return load_base(str(here) if not name.startswith("package:") and here.exists() else name)
