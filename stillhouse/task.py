@@ -63,17 +63,25 @@ class Data(Frozen):
 
 
 class Teacher(Frozen):
-    """One teacher and prompt variant: a source of votes. `base_url` is any OpenAI-compatible address.
+    """One teacher and prompt variant: a source of votes. `base_url` is an address that speaks `api`.
 
-    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `context_tokens` is how
+    `api` is the shape of its requests: OpenAI's chat, which most servers copy, OpenAI's decisions, or Anthropic's messages.
+    `batch` hands all requests in as batches, at half the price and within a day, where the API has them.
+
+    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `local` is the folder or
+    Hub id of a causal or seq2seq language model that runs on this machine (kinds of one or many labels a text): then
+    address and key are not used. `context_tokens` is how
     much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in overlapping windows.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     model: str
     base_url: str = "https://api.openai.com/v1"
+    api: Literal["openai_chat", "openai_decisions", "anthropic_messages"] = "openai_chat"
+    batch: bool = False
     api_key_env: str = "OPENAI_API_KEY"
     recording: str | None = None
+    local: str | None = None
     label_order: Literal["as_given", "reversed"] = "as_given"
     ask: Literal["auto", "logprobs", "samples", "verbalised"] = "auto"
     samples: PositiveInt = 2
