@@ -11,6 +11,7 @@ import numpy as np
 from argilla_setup.embedded import down
 from kinds.kind import Kind
 from loop.desks import connection_of, say_nothing, start_argilla
+from loop.learn import Trained, loaded
 from loop.progress import Display
 from loop.project import Project, open_project
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
@@ -29,8 +30,8 @@ from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item
 from stillhouse.store import Store
-from trainer.artifact import load_student, model_id_of
-from trainer.student import FittedStudent
+from trainer.artifact import model_id_of
+from trainer.generative import UnitStudent
 
 TASK_PATH = "task_path"
 
@@ -39,7 +40,7 @@ TASK_PATH = "task_path"
 class Labeller:
     """A student as `serving` asks it: items in, probabilities of their units out."""
 
-    student: FittedStudent
+    student: Trained
     kind: Kind
 
     @property
@@ -47,6 +48,8 @@ class Labeller:
         return None if self.student.thresholds is None else np.array(self.student.thresholds)
 
     def predict_items(self, items: Sequence[Item]) -> Floats:
+        if isinstance(self.student, UnitStudent):
+            return self.student.predict_items(items)
         return self.student.predict(inputs_of(self.kind, items))
 
 
@@ -193,7 +196,7 @@ def label_with(
     display = Display(quiet=quiet)
     with display.bar("labelling", None) as bar:
         counts = label_file(
-            Labeller(load_student(where), project.kind),
+            Labeller(loaded(where, project.kind), project.kind),
             source,
             target,
             kind=project.kind,

@@ -9,22 +9,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kinds.kind import Kind
 from loop.progress import Display
 from loop.project import Project
 from loop.view import View, inputs_of, penalty_of
-from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.task import Student
-from trainer.artifact import is_complete, load_student, model_card, save_student
+from trainer.artifact import is_complete, load_generative, load_student, model_card, recipe_in, save_student
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
+from trainer.generative import UnitStudent, fit_generative
 from trainer.inputs import Inputs
 from trainer.linear import fit_linear, out_of_fold
+from trainer.pace import Pace, Progress
 from trainer.student import FittedStudent, HeldOut, fit_student
 
 HELD_OUT_SHARE = 0.1
 
-Recipe = Literal["auto", "head", "lora"]
+Recipe = Literal["auto", "head", "lora", "generate"]
+Trained = FittedStudent | UnitStudent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,47 +66,81 @@ def features_of(project: Project, base: Base, inputs: Inputs, display: Display, 
     return made.vectors
 
 
-def train(
-    project: Project, base: Base, view: View, round_number: int, recipe: Recipe, display: Display
-) -> FittedStudent:
+def train(project: Project, base: Base, view: View, round_number: int, recipe: Recipe, display: Display) -> Trained:
     """The student of a round: loaded if this very lesson has been learned already, else trained and saved.
 
     A random tenth of the pool is held out to choose the recipe and to calibrate, judged by what is believed of it
     (people's answers where there are some). It is random, so unlike the answers it looks like what will be labelled.
     """
-    settings = project.task.student
     folder = project.student(round_number)
     key = lesson_key(project, view, recipe)
     if is_complete(folder) and _key_of(folder / "metrics.json") == key:
-        return load_student(folder, base=base)
-    taught = lesson(view, settings)
-    held = held_out_rows(project, view)
+        return loaded(folder, view.kind, None if recipe == "generate" else base)
+    teach = _writer if recipe == "generate" else _pointer
     with display.bar(f"student, round {round_number}", 100) as bar:
-        student = fit_student(
-            inputs_of(view.kind, view.items, view.corpus.layout),
-            taught.targets,
-            taught.weights,
-            view.kind.columns,
-            settings,
-            width=view.kind.width,
-            seed=project.task.seed,
-            base=base,
-            features=view.corpus.features,
-            held_out=HeldOut(held, view.belief.probs[held]),
-            recipe=recipe,
-            progress=lambda pace: bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}"),
-        )
+
+        def progress(pace: Pace) -> None:
+            bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}")
+
+        student = teach(project, base, view, recipe, progress)
         bar(100, said_of(student))
-    if view.thresholds is not None:
-        student = replace(student, thresholds=tuple(float(t) for t in view.thresholds))
     save_student(
-        student,
+        student.student if isinstance(student, UnitStudent) else student,
         folder,
         task_json=project.task.model_dump_json(indent=1),
         metrics={"lesson": key, **student.facts},
         card=card_of(project, view, student),
     )
     return student
+
+
+def _pointer(project: Project, base: Base, view: View, recipe: Recipe, progress: Progress) -> Trained:
+    """A head on the base, with or without an adapter: it labels units."""
+    assert recipe != "generate"
+    taught, held = lesson(view, project.task.student), held_out_rows(project, view)
+    student = fit_student(
+        inputs_of(view.kind, view.items, view.corpus.layout),
+        taught.targets,
+        taught.weights,
+        view.kind.columns,
+        project.task.student,
+        width=view.kind.width,
+        seed=project.task.seed,
+        base=base,
+        features=view.corpus.features,
+        held_out=HeldOut(held, view.belief.probs[held]),
+        recipe=recipe,
+        progress=progress,
+    )
+    if view.thresholds is None:
+        return student
+    return replace(student, thresholds=tuple(float(t) for t in view.thresholds))
+
+
+def _writer(project: Project, base: Base, view: View, recipe: Recipe, progress: Progress) -> Trained:  # noqa: ARG001
+    """A decoder that writes the fields: taught what is delivered, the surer the more."""
+    settings = project.task.student
+    weights = np.where(view.answered, settings.answer_weight, 1.0 - view.expected_error)
+    normal = (view.kind.normal(item, value) for item, value in zip(view.items, view.delivered, strict=True))
+    values = [value for value in normal if isinstance(value, dict)]  # those of the kind "fields" are
+    student = fit_generative(
+        [item.text for item in view.items],
+        values,
+        weights,
+        project.task.fields,
+        settings,
+        seed=project.task.seed,
+        base=load_base(_base_name(project), writes=True),
+        progress=progress,
+    )
+    return UnitStudent(student, view.kind)
+
+
+def loaded(folder: Path, kind: Kind, base: Base | None = None) -> Trained:
+    """The student in a folder, whatever it is. Raises ModelError."""
+    if recipe_in(folder) == "generate":
+        return UnitStudent(load_generative(folder), kind)
+    return load_student(folder, base=base)
 
 
 def held_out_rows(project: Project, view: View) -> NDArray[np.int64]:
@@ -122,22 +159,14 @@ def sharpened(probs: Floats, power: float, width: int) -> Floats:
 
 
 def recipe_of(project: Project, *, last: bool) -> Recipe:
-    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA.
-
-    Raises InputError for a student that writes, which rounds do not train.
-    """
+    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA."""
     wanted = project.task.student.recipe
-    if wanted == "generate":
-        raise InputError(
-            "rounds cannot train a student that writes",
-            expected='student.recipe "auto", "head" or "lora"',
-            found='"generate"',
-            fix="choose one of these",
-        )
-    return wanted if last or wanted != "auto" else "head"
+    return wanted if last or wanted in {"head", "lora"} else "head"
 
 
-def said_of(student: FittedStudent) -> str:
+def said_of(student: Trained) -> str:
+    if isinstance(student, UnitStudent):
+        return "it writes the fields"
     return f"recipe {student.recipe}, temperature {student.temperature:.2f}"
 
 
@@ -153,11 +182,11 @@ def _key_of(path: Path) -> str:
     return str(json.loads(path.read_text(encoding="utf-8")).get("lesson", ""))
 
 
-def card_of(project: Project, view: View, student: FittedStudent) -> str:
+def card_of(project: Project, view: View, student: Trained) -> str:
     task, answered = project.task, int(view.answered.sum())
     recorded = [teacher.name for teacher in task.teachers if teacher.recording]
     return model_card(
-        student,
+        student.student if isinstance(student, UnitStudent) else student,
         name=task.name,
         question=task.question,
         taught_by={"people": answered, "teacher, corrected by people": len(view.items) - answered},
@@ -199,10 +228,12 @@ def quick_student(view: View, settings: Student) -> NDArray[np.float64]:
 
 
 def base_of(project: Project) -> Base:
-    """Raises ModelError, or InputError where the recipe is none for rounds: both before a teacher is paid. A relative
-    path starts at the folder of task.toml, if it exists there.
-    """
-    recipe_of(project, last=True)
+    """The encoder that selection and heads look through. Raises ModelError."""
+    return load_base(_base_name(project))
+
+
+def _base_name(project: Project) -> str:
+    """A relative path starts at the folder of task.toml, if it exists there."""
     name = project.task.student.base
     here = project.home / name
-    return load_base(str(here) if not name.startswith("package:") and here.exists() else name)
+    return str(here) if not name.startswith("package:") and here.exists() else name

@@ -15,7 +15,7 @@ from loop.choose import is_audit, next_picks
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
-from loop.learn import base_of, features_of, recipe_of, train
+from loop.learn import Trained, base_of, features_of, recipe_of, train
 from loop.progress import Display
 from loop.project import Project, read_gold, read_known_labels, read_pool
 from loop.teach import ask_teachers
@@ -26,7 +26,6 @@ from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
 from stillhouse.store import Store
 from trainer.base import Base
 from trainer.inputs import Inputs
-from trainer.student import FittedStudent
 
 POLL_S = 5.0
 
@@ -54,7 +53,7 @@ class Loop:
     base: Base
     gold: GoldView | None
     known: dict[str, Value] | None
-    last: tuple[View, FittedStudent, Evaluation] | None = field(default=None)
+    last: tuple[View, Trained, Evaluation] | None = field(default=None)
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -184,7 +183,7 @@ def last_round_of(loop: Loop, number: int) -> None:
     loop.last = (view, student, _evaluated(loop, view, student, number))
 
 
-def _evaluated(loop: Loop, view: View, student: FittedStudent, number: int) -> Evaluation:
+def _evaluated(loop: Loop, view: View, student: Trained, number: int) -> Evaluation:
     gold_probs = None
     if loop.gold is not None:
         corpus = loop.gold.corpus

@@ -106,7 +106,8 @@ class Student(Frozen):
     `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
     the rounds before use the head. "lora" and "head" use just that in every round; "generate" (kind "fields") adapts a
     causal language model that writes the fields. `answer_weight` is the weight of a person's answer beside 1 for a
-    believed label; `target_sharpness` the power believed distributions are raised to.
+    believed label; `target_sharpness` the power believed distributions are raised to. `epochs` is 1 for labels of whole
+    texts, and EPOCHS of the kind where tokens are labelled, unless it is given.
     """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -169,6 +170,11 @@ class Stop(Frozen):
     patience: PositiveInt = 1
     target_accuracy: Share = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+
+
+# Adapters of students that label tokens go on learning where a text's one label is learnt in one epoch: on the helpdesk's
+# entities, all known (1,038 messages), strict F1 is .693 after 6 and .707 after 12.
+EPOCHS = {"spans": 6, "tokens": 3, "roles": 6, "fields": 6}
 
 
 class FieldSpec(Frozen):
@@ -271,7 +277,9 @@ class Task(Frozen):
             raise ValueError(
                 f'student.recipe: "generate" writes the fields of a text: expected kind "fields", found kind "{kind}"'
             )
-        return student
+        if "epochs" in student.model_fields_set or kind not in EPOCHS:
+            return student
+        return student.model_copy(update={"epochs": EPOCHS[kind]})
 
     @property
     def label_names(self) -> tuple[str, ...]:

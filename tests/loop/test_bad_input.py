@@ -14,7 +14,6 @@ import pytest
 from stillhouse.store import STORE_FILE, Store
 from teacher.faults import Fault, Faults, RequestLog
 from teacher.recorded import recorded_teacher
-from tests.loop.kind_worlds import write_kind_world
 from tests.loop.world import GOLD, POOL, World, rows_of, stored, write_rows, write_world
 
 Damage = Callable[[World], object]
@@ -278,11 +277,3 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tmp_path: Path, free_kib: i
     result = world.go()
     assert result.exit_code == 0, result.stderr
     assert kept <= set(stored(world.run, "SELECT request_key FROM replies"))
-
-
-def test_a_recipe_that_rounds_cannot_train_is_refused_before_the_teacher_is_asked(tmp_path: Path) -> None:
-    """A student that writes is no student of the loop: nothing is paid."""
-    world = write_kind_world(tmp_path, "fields")
-    edit(world.task, 'recipe = "head"', 'recipe = "generate"')
-    refused(world, 2, "rounds cannot train a student that writes")
-    assert not stored(world.run, "SELECT * FROM requests")

@@ -12,6 +12,7 @@ from stillhouse.records import Item, Value
 from tests.loop.kind_worlds import BATCH, GOLD, HUMAN_LABELS, KINDS, POOL, write_kind_world
 from tests.loop.test_loop_offline import _read as read_any
 from tests.loop.world import Row, World, batches, rows_of, write_rows
+from tests.trainer.tiny_decoders import write_tiny_decoder
 
 MAIN = {
     "multi_label": "micro_f1",
@@ -187,3 +188,24 @@ def test_pools_are_as_large_as_they_should_be(finished: tuple[str, World]) -> No
     _, world = finished
     with world.store() as store:
         assert len({vote.item_id for vote in store.votes() if vote.usable}) == POOL + GOLD
+
+
+def test_a_student_that_writes_ends_a_run_and_labels_a_file(tmp_path: Path) -> None:
+    """Rounds look through the decoder; the last one teaches it to write, and what it labels is valid for the schema."""
+    world = write_kind_world(tmp_path, "fields")
+    write_tiny_decoder(tmp_path / "decoder", "llama")
+    text = world.task.read_text(encoding="utf-8")
+    text = text.replace('recipe = "head"', 'recipe = "generate"').replace('base = "base"', 'base = "decoder"')
+    world.task.write_text(text, encoding="utf-8")
+    result = world.go()
+    assert result.exit_code == 0, result.output
+    target = tmp_path / "labelled.jsonl"
+    label_with(world.run, tmp_path / "gold.jsonl", target, text="", id_column="", threshold=0.0, quiet=True)
+    gold = read_gold(project_of(world), [])
+    assert gold is not None
+    items = {item.id: item for item in gold.items}
+    labelled = [row for row in rows_of(target) if row["id"] in items]
+    assert len(labelled) == len(items)
+    for row in labelled:
+        assert not wrong_with(project_of(world), items[row["id"]], row["label"])
+    assert "generate" in (world.run / "students" / "round-02" / "config.json").read_text(encoding="utf-8")
