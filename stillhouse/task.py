@@ -69,9 +69,9 @@ class Teacher(Frozen):
     `batch` hands all requests in as batches, at half the price and within a day, where the API has them.
 
     `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `local` is the folder or
-    Hub id of a causal or seq2seq language model that runs on this machine (kinds of one or many labels a text): then
-    address and key are not used. `context_tokens` is how
-    much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in overlapping windows.
+    Hub id of a causal or seq2seq language model to run on this machine instead (one or many labels a text).
+    `context_tokens` is how much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in
+    overlapping windows.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
