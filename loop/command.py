@@ -13,7 +13,7 @@ from kinds.kind import Kind
 from loop.desks import connection_of, say_nothing, start_argilla
 from loop.learn import Trained, loaded
 from loop.progress import Display
-from loop.project import Project, open_project
+from loop.project import TASK_PATH, Project, open_project, project_of
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
 from loop.summary import (
     add_seconds,
@@ -32,8 +32,6 @@ from stillhouse.records import Item
 from stillhouse.store import Store
 from trainer.artifact import model_id_of
 from trainer.generative import UnitStudent
-
-TASK_PATH = "task_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +113,6 @@ def login_of(project: Project) -> str:
         f"Argilla: {connection.url}\n  user {connection.username}, password {connection.password}\n"
         f"  stop it with: stillhouse argilla down {project.folder}"
     )
-
-
-def project_of(folder: Path) -> Project:
-    """The project a run's folder belongs to. Raises StoreError where there is no run."""
-    with Store(folder, read_only=True) as store:
-        path = store.note(TASK_PATH)
-    if path is None:
-        raise InputError(
-            f"{folder} is not a run", expected="a folder that `stillhouse run` wrote", found="no task in it"
-        )
-    return open_project(Path(path), folder)
 
 
 def status_of(folder: Path) -> dict[str, Any]:

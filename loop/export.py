@@ -4,7 +4,7 @@ from pathlib import Path
 
 from consensus.posterior import Source
 from kinds.kind import Layout
-from loop.command import project_of
+from loop.project import project_of
 from loop.run import kept
 from loop.view import agreed
 from serving.tables import write_rows

@@ -10,9 +10,12 @@ from kinds.kind import Kind
 from kinds.registry import kind_of
 from serving.items import ReadItems, read_items, same
 from serving.values import read_values
-from stillhouse.errors import TaskError
+from stillhouse.errors import InputError, StoreError, TaskError
 from stillhouse.records import Item, Value
+from stillhouse.store import Store
 from stillhouse.task import Task, load_task
+
+TASK_PATH = "task_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,31 @@ def open_project(task_path: Path, folder: Path | None) -> Project:
     """The run of a task; without a folder it is runs/<name of the task>."""
     task = load_task(task_path)
     return Project(task, task_path.resolve(), (folder or Path("runs") / task.name).resolve())
+
+
+def project_of(folder: Path) -> Project:
+    """The project a run's folder belongs to. Raises StoreError where there is no run."""
+    with Store(folder, read_only=True) as store:
+        path = store.note(TASK_PATH)
+    if path is None:
+        raise InputError(
+            f"{folder} is not a run", expected="a folder that `stillhouse run` wrote", found="no task in it"
+        )
+    return open_project(Path(path), folder)
+
+
+def same_task(project: Project, store: Store) -> None:
+    """The labels' order is the order of every number in the store: it must not change under a run."""
+    wanted = project.task.schema_hash()
+    found = store.note("schema", wanted)
+    if found != wanted:
+        raise StoreError(
+            f"the run in {project.folder} was begun with other labels",
+            expected="the labels of task.toml as they were",
+            found="labels were added, removed, renamed or reordered",
+            fix="start a new run: stillhouse run TASK --run NEW_FOLDER",
+        )
+    store.write_note("schema", wanted)
 
 
 def read_pool(project: Project) -> list[Item]:

@@ -17,10 +17,9 @@ from loop.desks import OpenDesk, desk_records
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
 from loop.learn import Trained, base_of, features_of, recipe_of, train
 from loop.progress import Display
-from loop.project import Project, read_gold, read_known_labels, read_pool
+from loop.project import Project, read_gold, read_known_labels, read_pool, same_task
 from loop.teach import ask_teachers
 from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
-from stillhouse.errors import StoreError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
 from stillhouse.store import Store
@@ -70,7 +69,7 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
     items = read_pool(project)
     gold = read_gold(project, items)
     known = read_known_labels(project, items)
-    _same_task(project, store)
+    same_task(project, store)
     store.add_items(items)
     base = base_of(project)
     desk = OpenDesk(project, on_desk_line)
@@ -307,20 +306,6 @@ def kept(project: Project, name: str) -> Floats | None:
     """An array of an earlier round, or None."""
     path = project.folder / "beliefs" / f"{name}.npy"
     return np.load(path, allow_pickle=False).astype(np.float64) if path.exists() else None
-
-
-def _same_task(project: Project, store: Store) -> None:
-    """The labels' order is the order of every number in the store: it must not change under a run."""
-    wanted = project.task.schema_hash()
-    found = store.note("schema", wanted)
-    if found != wanted:
-        raise StoreError(
-            f"the run in {project.folder} was begun with other labels",
-            expected="the labels of task.toml as they were",
-            found="labels were added, removed, renamed or reordered",
-            fix="start a new run: stillhouse run TASK --run NEW_FOLDER",
-        )
-    store.write_note("schema", wanted)
 
 
 def _say(loop: Loop, evaluation: Evaluation, human_labels: int) -> None:

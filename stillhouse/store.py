@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -22,6 +22,24 @@ from stillhouse.records import Answer, Item, Pick, RoundRecord, Vote
 STORE_FILE = "store.sqlite"
 LOCK_FILE = "store.lock"
 KEYS_A_QUERY = 500
+VOTES_A_QUERY = 2_000
+VOTE_FIELDS = tuple(each.name for each in fields(Vote))
+_READ_VOTES = """
+SELECT votes.item_id, votes.record, items.text, items.metadata, items.parts, replies.*
+FROM votes
+LEFT JOIN items ON items.id = votes.item_id
+LEFT JOIN replies ON replies.request_key = json_extract(votes.record, '$.request_key')
+WHERE votes.source = ? AND votes.item_id > ? ORDER BY votes.item_id LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVote:
+    """A vote, the item it is about, and the last reply it was read from; None where the store does not have it."""
+
+    vote: Vote
+    item: Item | None
+    reply: StoredReply | None
 
 
 class Store:
@@ -103,10 +121,32 @@ class Store:
         await self._grouped("UPDATE requests SET state = 'failed' WHERE request_key = ?", (request_key,))
 
     def record_votes(self, votes: Iterable[Vote]) -> None:
+        # Taken one by one: votes made while they are written are never all in memory.
         self._write(
             "INSERT OR REPLACE INTO votes VALUES (?, ?, ?)",
-            [(vote.item_id, vote.source, json.dumps(asdict(vote))) for vote in votes],
+            ((vote.item_id, vote.source, _vote_json(vote)) for vote in votes),
         )
+
+    def read_votes(self, source: str) -> Iterator[ReadVote]:
+        """A source's votes by item id, each with its item and the last reply it was read from, where they are known.
+
+        Taken a block at a time, so that memory does not grow with the run.
+        """
+        unpack, after = zstandard.ZstdDecompressor(), ""
+        while rows := self._rows(_READ_VOTES, (source, after, VOTES_A_QUERY)):
+            for row in rows:
+                item, reply = None, None
+                if row[2] is not None:
+                    item = Item(row[0], row[2], json.loads(row[3]), **_of_parts(json.loads(row[4])))
+                if row[5] is not None:
+                    reply = StoredReply(row[5], row[6], row[7], row[8], unpack.decompress(row[9]), *row[10:])
+                yield ReadVote(_vote(row[1]), item, reply)
+            after = rows[-1][0]
+
+    def asked_often(self, source: str) -> frozenset[str]:
+        """Ids of items with more than one reply from a source: samples, windows, repairs, other prompts."""
+        query = "SELECT item_id FROM replies WHERE source = ? GROUP BY item_id HAVING count(*) > 1"
+        return frozenset(str(item_id) for item_id in _first(self._rows(query, (source,))))
 
     def in_doubt(self) -> int:
         """Requests that were in flight at a crash: they may have been paid for, and their reply never arrived."""
@@ -150,7 +190,7 @@ class Store:
 
     def votes(self) -> list[Vote]:
         rows = self._rows("SELECT record FROM votes ORDER BY source, item_id")
-        return [Vote(**{**record, "probs": tuple(record["probs"])}) for record in map(json.loads, _first(rows))]
+        return [_vote(record) for record in _first(rows)]
 
     def add_picks(self, picks: Sequence[Pick]) -> None:
         """A whole batch at once: a crash leaves all of it or nothing."""
@@ -196,7 +236,7 @@ class Store:
         with _storage_errors(self.folder), self._turn:
             return self._db.execute(query, tuple(values)).fetchall()
 
-    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _write(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         with _storage_errors(self.folder), self._turn, transaction(self._db):
             self._db.executemany(statement, rows)
 
@@ -220,6 +260,16 @@ def _of_parts(parts: dict[str, Any]) -> dict[str, Any]:
     if "focus" in parts:
         parts["focus"] = tuple(parts["focus"])
     return parts
+
+
+def _vote_json(vote: Vote) -> str:
+    """`asdict` would copy every number of it, at several times the price; no field holds another record."""
+    return json.dumps({name: getattr(vote, name) for name in VOTE_FIELDS}, default=dict)
+
+
+def _vote(record: str) -> Vote:
+    said = json.loads(record)
+    return Vote(**{**said, "probs": tuple(said["probs"])})
 
 
 def _first(rows: Iterable[tuple[Any, ...]]) -> Iterator[Any]:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from loop.command import TASK_PATH, run_task
+from loop.command import run_task
 from loop.progress import Display
-from loop.project import open_project
+from loop.project import TASK_PATH, open_project
 from loop.run import open_loop, run_rounds
 from stillhouse.store import Store
 from teacher.faults import Faults, RequestLog
