@@ -62,11 +62,22 @@ class Data(Frozen):
     note: str = ""
 
 
+Api = Literal["openai_chat", "openai_decisions", "anthropic_messages"]
+_OPENAI = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
+_ANTHROPIC = {"base_url": "https://api.anthropic.com/v1", "api_key_env": "ANTHROPIC_API_KEY"}
+_MAKERS: Mapping[Api, Mapping[str, str]] = {
+    "openai_chat": _OPENAI,
+    "openai_decisions": _OPENAI,
+    "anthropic_messages": _ANTHROPIC,
+}
+
+
 class Teacher(Frozen):
     """One teacher and prompt variant: a source of votes. `base_url` is an address that speaks `api`.
 
     `api` is the shape of its requests: OpenAI's chat, which most servers copy, OpenAI's decisions, or Anthropic's messages.
-    `batch` hands all requests in as batches, at half the price and within a day, where the API has them.
+    Without `base_url` and `api_key_env` they are those of the maker of the API. `batch` hands all requests in as batches,
+    at half the price and within a day.
 
     `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `local` is the folder or
     Hub id of a causal or seq2seq language model to run on this machine instead (one or many labels a text).
@@ -76,10 +87,10 @@ class Teacher(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     model: str
-    base_url: str = "https://api.openai.com/v1"
-    api: Literal["openai_chat", "openai_decisions", "anthropic_messages"] = "openai_chat"
+    api: Api = "openai_chat"
+    base_url: Annotated[str, Field(validate_default=True)] = ""
+    api_key_env: Annotated[str, Field(validate_default=True)] = ""
     batch: bool = False
-    api_key_env: str = "OPENAI_API_KEY"
     recording: str | None = None
     local: str | None = None
     label_order: Literal["as_given", "reversed"] = "as_given"
@@ -89,6 +100,12 @@ class Teacher(Frozen):
     max_in_flight: PositiveInt = 32
     timeout_s: PositiveFloat = 60.0
     max_tries: PositiveInt = 6
+
+    @field_validator("base_url", "api_key_env")
+    @classmethod
+    def _of_its_maker(cls, value: str, info: ValidationInfo) -> str:
+        """The key of one maker must not go to another because a default did not follow the API."""
+        return value or _MAKERS[info.data.get("api", "openai_chat")][str(info.field_name)]
 
 
 class Budget(Frozen):

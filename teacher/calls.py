@@ -13,7 +13,8 @@ from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, Price
 from teacher.transport import DisconnectedError, TimedOutError, TransportError, UnreachableError, post, redacted
 from teacher.verdicts import Verdict, judge
-from teacher.wire import CHAT_PATH, ApiProblem, Usage, read_usage
+from teacher.wire import ApiProblem, Usage, path_of, read_usage
+from teacher.wire_shapes import CACHE_WRITE
 
 REFUSALS_A_TRY = 20  # a rate limit that lets others through is waited for, but not for ever
 MESSAGE_TOKENS = 16  # that an API adds around a message, at most
@@ -26,9 +27,10 @@ class NoRecordingError(Exception):
 class RejectedError(Exception):
     """The API will not answer this one request."""
 
-    def __init__(self, problem: ApiProblem) -> None:
-        super().__init__(problem.message)
+    def __init__(self, problem: ApiProblem, said: str) -> None:
+        super().__init__(said)
         self.problem = problem
+        self.said = said
 
 
 class StoppedError(Exception):
@@ -45,9 +47,13 @@ class Call:
     worst_usd: float
 
 
-def worst_usd(price: Price, body: bytes, messages: int, reply_tokens: int) -> float:
-    """A token is at least one byte, so bytes bound the input; the reply is bounded by what was asked for."""
-    return price.cost_usd(len(body) + MESSAGE_TOKENS * messages, reply_tokens)
+def worst_usd(price: Price, teacher: Teacher, body: bytes, messages: int, reply_tokens: int) -> float:
+    """A token is at least one byte, so bytes bound the input; the reply is bounded by what was asked for.
+
+    Where a cache is asked for, all of the input may be written to it, which costs more than sending it.
+    """
+    sent = len(body) + MESSAGE_TOKENS * messages
+    return price.cost_usd(sent * (CACHE_WRITE if teacher.api == "anthropic_messages" else 1.0), reply_tokens)
 
 
 @dataclass(slots=True)
@@ -114,7 +120,9 @@ class Calls:
                 await self.ledger.sending(call.key, call.item_id, self.teacher.name)
                 self.sent += 1
                 cost_usd, in_doubt = call.worst_usd, True
-                response = await post(self.session, self.teacher.base_url.rstrip("/") + CHAT_PATH, call.body)
+                response = await post(
+                    self.session, self.teacher.base_url.rstrip("/") + path_of(self.teacher), call.body
+                )
             finally:
                 self.flow.leave()
             self.heard += 1
@@ -123,7 +131,7 @@ class Calls:
             if verdict.kind == "keep":
                 self.flow.sped()
                 usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
-                cost_usd = self.price.cost_usd(usage.input_tokens, usage.output_tokens)
+                cost_usd = self.price.cost_usd(usage.priced_input, usage.output_tokens)
                 self.cost_usd += cost_usd
                 return await self._keep(call, response.status, response.body, usage, cost_usd)
             if verdict.kind == "slow":
@@ -161,13 +169,13 @@ class Calls:
                 raise self._unreachable(outcome)
             await self._again(None, tries, _said(outcome), alive=alive)
             return
-        said = redacted(outcome.problem.message or outcome.problem.code or "no text", self.teacher)
+        said = redacted(outcome.said, self.teacher)
         if outcome.kind == "auth":
             raise self._no_entry(said)
         if outcome.kind == "no_recording":
             raise NoRecordingError(said)
         if outcome.kind == "rejected":
-            raise RejectedError(outcome.problem)
+            raise RejectedError(outcome.problem, outcome.said)
         if outcome.kind == "stop":
             raise self._gives_up(said, "correct model and base_url of this teacher in task.toml, or your account there")
         if outcome.wait_s is not None and outcome.wait_s > self.patience.longest_wait_s:
@@ -184,7 +192,7 @@ class Calls:
         most = self.teacher.max_tries
         if tries.refusals >= most or tries.refusals_in_all >= most * REFUSALS_A_TRY:
             raise self._gives_up(
-                f"refused {tries.refusals_in_all} times (HTTP 429): {said}", "lower max_in_flight, or repeat later"
+                f"refused {tries.refusals_in_all} times, the last with {said}", "lower max_in_flight, or repeat later"
             )
         if wait_s is None:
             await self.flow.pause(self.patience.backoff_s(tries.refusals - 1, float(self.rng.random())))
@@ -194,7 +202,7 @@ class Calls:
         if tries.failures >= self.teacher.max_tries:
             if alive:
                 # Everybody else is being served: it is this item the server cannot take.
-                raise RejectedError(ApiProblem("", "", said))
+                raise RejectedError(ApiProblem("", "", said), said)
             raise self._gives_up(f"{tries.failures} tries failed, the last with: {said}", "repeat the command later")
         backoff_s = self.patience.backoff_s(tries.failures - 1, float(self.rng.random()))
         await self.flow.pause(max(backoff_s, wait_s or 0.0))
@@ -218,7 +226,7 @@ class Calls:
     def _unreachable(self, error: UnreachableError) -> TeacherError:
         return TeacherError(
             f"teacher {self.teacher.name}: nothing answers at {self.teacher.base_url}",
-            expected="an OpenAI-compatible API",
+            expected=f"an API in the shape {self.teacher.api}",
             found=_said(error),
             fix="start the server, or correct base_url of this teacher in task.toml",
         )

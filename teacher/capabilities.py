@@ -43,6 +43,14 @@ RECORDED = Capabilities("ignored", "ignored", "ignored", "ignored", top_logprobs
 UNPROBED = Capabilities("ignored", "honoured", "ignored", "honoured", top_logprobs=0)
 
 
+# Anthropic's API has neither, whatever the model.
+MESSAGES_UNPROBED = Capabilities("ignored", "ignored", "ignored", "honoured", top_logprobs=0)
+
+
+def _unprobed(teacher: Teacher) -> Capabilities:
+    return MESSAGES_UNPROBED if teacher.api == "anthropic_messages" else UNPROBED
+
+
 def capabilities_from_json(stored: Mapping[str, Any]) -> Capabilities | None:
     """None for a record of another version, which is as good as none: probing again costs one tiny call."""
     try:
@@ -53,7 +61,8 @@ def capabilities_from_json(stored: Mapping[str, Any]) -> Capabilities | None:
 
 def memory_key(teacher: Teacher) -> str:
     """Capabilities belong to a model at an address, not to a teacher of a task."""
-    return f"{endpoint_of(teacher)} {teacher.model}"
+    api = "" if teacher.api == "openai_chat" else f" {teacher.api}"
+    return f"{endpoint_of(teacher)} {teacher.model}{api}"
 
 
 def endpoint_of(teacher: Teacher) -> str:
@@ -113,7 +122,7 @@ def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Styl
     `styles` are those of the task's kind: without codes no token is a whole answer, and logprobs say nothing. Raises
     TeacherError where the teacher insists on logprobs that the API or the kind does not have.
     """
-    known = known or (RECORDED if teacher.recording is not None else UNPROBED)
+    known = known or (RECORDED if teacher.recording is not None else _unprobed(teacher))
     coded = "codes" in styles
     if teacher.ask == "logprobs" and not coded:
         raise TeacherError(

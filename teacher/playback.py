@@ -1,8 +1,7 @@
-"""The HTTP side of the recorded teacher: /v1/models and /v1/chat/completions, true or with planned faults."""
+"""The HTTP side of the recorded teacher: /v1/models, /v1/chat/completions and /v1/messages, true or with planned faults."""
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -10,37 +9,31 @@ from aiohttp import web
 
 from prompts.delimit import asked_about, enclosed
 from teacher.faults import Fault, FaultPlay, Faults, RequestLog
-from teacher.wire import tokens_about
+from teacher.playback_replies import Api, Question, error_of, reply_of, without_answer
+from teacher.wire import CHAT_PATH, tokens_about
+from teacher.wire_anthropic import MESSAGES_PATH
 
 MOST_BYTES = 16 * 1024 * 1024
 HEADERS = {"x-stillhouse-recorded": "true"}
 DRIPS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """`key` has the text, and the pair and predicate of the prompt (see `prompts.delimit`)."""
-
-    model: str
-    text: str
-    key: str
-    input_tokens: int
-    output_tokens: int
-
-
-class _Unfit(Exception):  # noqa: N818 - it is an answer, not an error
+class Unfit(Exception):  # noqa: N818 - it is an answer, not an error
     """A request that gets an error response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
-        self.response = _error(status, code, message)
+        self.status, self.code, self.message = status, code, message
+
+    def response(self, api: Api) -> web.Response:
+        return _error(api, self.status, self.code, self.message)
 
 
 def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: RequestLog) -> web.Application:
     """The server for replies by model and text; `log` is written to, from the server's thread."""
     play = FaultPlay(faults)
 
-    async def chat(request: web.Request) -> web.StreamResponse:
+    async def asked(request: web.Request) -> web.StreamResponse:
         log.requests += 1
         log.in_flight += 1
         log.most_in_flight = max(log.most_in_flight, log.in_flight)
@@ -54,19 +47,20 @@ def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: Reque
         return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        api: Api = "anthropic_messages" if request.path.endswith(MESSAGES_PATH) else "openai_chat"
         try:
-            _check_key(request, faults.api_key)
-            question = _question(await request.read(), models)
+            check_key(request, faults.api_key)
+            question = question_in(api, await request.read(), models)
             fault = play.next(question.text, question.input_tokens + question.output_tokens)
             if fault is not None and fault.kind == "status":
-                return _planned_error(fault)
-            content = _recorded(question, models)
-        except _Unfit as unfit:
-            return unfit.response
+                return _planned_error(api, fault)
+            content = recorded_reply(question, models)
+        except Unfit as unfit:
+            return unfit.response(api)
         if fault is not None:
             return await _with_fault(request, fault, question, content)
         log.served[question.text] += 1
-        return web.Response(body=_reply(question, content), content_type="application/json", headers=HEADERS)
+        return web.Response(body=reply_of(question, content), content_type="application/json", headers=HEADERS)
 
     async def listed(_: web.Request) -> web.Response:
         entries = [
@@ -82,35 +76,47 @@ def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: Reque
         return _json(200, {"object": "list", "data": entries})
 
     app = web.Application(client_max_size=MOST_BYTES)
-    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_post("/v1" + CHAT_PATH, asked)
+    app.router.add_post("/v1" + MESSAGES_PATH, asked)
     app.router.add_get("/v1/models", listed)
     return app
 
 
-def _check_key(request: web.Request, api_key: str | None) -> None:
-    if api_key is not None and request.headers.get("Authorization") != f"Bearer {api_key}":
-        raise _Unfit(401, "invalid_api_key", "Incorrect API key provided.")
+def check_key(request: web.Request, api_key: str | None) -> None:
+    """Where each API wants it: Anthropic's in a header of its own, beside the version it is asked in."""
+    if request.path.startswith("/v1" + MESSAGES_PATH):
+        if "anthropic-version" not in request.headers:
+            raise Unfit(400, "invalid_request", "anthropic-version: header is required")
+        known = api_key is None or request.headers.get("x-api-key") == api_key
+    else:
+        known = api_key is None or request.headers.get("Authorization") == f"Bearer {api_key}"
+    if not known:
+        raise Unfit(401, "invalid_api_key", "Incorrect API key provided.")
 
 
-def _question(body: bytes, models: Mapping[str, Mapping[str, str]]) -> _Question:
+def question_in(api: Api, body: bytes, models: Mapping[str, Mapping[str, str]]) -> Question:
     """What is asked about; the first message with a text between markers counts, as a repair repeats it."""
     try:
         asked: Any = orjson.loads(body)
         model, contents = asked["model"], [message["content"] for message in asked["messages"]]
         room = asked.get("max_tokens", 0)
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
-        raise _Unfit(400, "invalid_request", 'Expected a chat request with "model" and "messages".') from error
+        raise Unfit(400, "invalid_request", 'Expected a chat request with "model" and "messages".') from error
+    if api == "anthropic_messages" and not room:
+        raise Unfit(400, "invalid_request", "max_tokens: Field required")
     if not isinstance(model, str) or model not in models:
         names = ", ".join(sorted(models)) or "none"
-        raise _Unfit(404, "model_not_found", f"This is a recording. It has the models {names}; not {model!r}.")
+        raise Unfit(404, "model_not_found", f"This is a recording. It has the models {names}; not {model!r}.")
     shown = (words for words in map(_words, contents) if enclosed(words) is not None)
     message = next(shown, "")
     text, key = enclosed(message), asked_about(message)
     if text is None or key is None:
-        raise _Unfit(
+        raise Unfit(
             400, "not_our_prompt", "This is a recording. It answers prompts with a text between Stillhouse's markers."
         )
-    return _Question(model, text, key, tokens_about(len(body)), room if isinstance(room, int) else 0)
+    room = room if isinstance(room, int) else 0
+    cached = tokens_about(len(_words(asked.get("system")))) if api == "anthropic_messages" else 0
+    return Question(api, model, text, key, tokens_about(len(body)), room, cached)
 
 
 def _words(content: object) -> str:
@@ -122,13 +128,13 @@ def _words(content: object) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _recorded(question: _Question, models: Mapping[str, Mapping[str, str]]) -> str:
+def recorded_reply(question: Question, models: Mapping[str, Mapping[str, str]]) -> str:
     said = models[question.model]
     content = said.get(question.key, said.get(question.text))
     if content is not None:
         return content
     start = question.text[:60] + ("…" if len(question.text) > 60 else "")
-    raise _Unfit(
+    raise Unfit(
         404,
         "no_recording",
         f"This is a recorded teacher, not a model: {question.model} has no recording of the text {start!r}. "
@@ -136,42 +142,16 @@ def _recorded(question: _Question, models: Mapping[str, Mapping[str, str]]) -> s
     )
 
 
-def _reply(question: _Question, content: str | None, finish_reason: str = "stop", refusal: str | None = None) -> bytes:
-    output_tokens = tokens_about(len((content or "").encode()))
-    return orjson.dumps(
-        {
-            "id": "recording",
-            "object": "chat.completion",
-            "created": 0,
-            "model": question.model,
-            "system_fingerprint": "recording",
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": content, "refusal": refusal},
-                    "logprobs": None,
-                    "finish_reason": finish_reason,
-                }
-            ],
-            "usage": {
-                "prompt_tokens": question.input_tokens,
-                "completion_tokens": output_tokens,
-                "total_tokens": question.input_tokens + output_tokens,
-            },
-        }
-    )
-
-
-async def _with_fault(request: web.Request, fault: Fault, question: _Question, content: str) -> web.StreamResponse:
-    body = _reply(question, content)
+async def _with_fault(request: web.Request, fault: Fault, question: Question, content: str) -> web.StreamResponse:
+    body = reply_of(question, content)
     if fault.kind == "hang":
         await asyncio.sleep(fault.seconds)
     elif fault.kind == "wrong_json":
         body = body[: len(body) // 2]
     elif fault.kind == "empty_choices":
-        body = orjson.dumps({**orjson.loads(body), "choices": []})
+        body = without_answer(body)
     elif fault.kind == "content":
-        body = _reply(question, fault.content, fault.finish_reason, fault.refusal)
+        body = reply_of(question, fault.content, fault.finish_reason, fault.refusal)
     elif fault.kind in {"disconnect", "drip"}:
         return await _piecewise(request, fault, body)
     return web.Response(body=body, content_type="application/json", headers=HEADERS)
@@ -193,8 +173,8 @@ async def _piecewise(request: web.Request, fault: Fault, body: bytes) -> web.Str
     return response
 
 
-def _planned_error(fault: Fault) -> web.Response:
-    response = _error(fault.status, fault.code, fault.message)
+def _planned_error(api: Api, fault: Fault) -> web.Response:
+    response = _error(api, fault.status, fault.code, fault.message)
     if fault.retry_after_s is not None:
         response.headers["Retry-After"] = f"{fault.retry_after_s:g}"
     if fault.retry_after_ms is not None:
@@ -202,8 +182,8 @@ def _planned_error(fault: Fault) -> web.Response:
     return response
 
 
-def _error(status: int, code: str, message: str) -> web.Response:
-    return _json(status, {"error": {"message": message, "type": "recording", "param": None, "code": code}})
+def _error(api: Api, status: int, code: str, message: str) -> web.Response:
+    return _json(status, error_of(api, status, code, message))
 
 
 def _json(status: int, value: object) -> web.Response:

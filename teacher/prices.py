@@ -20,7 +20,7 @@ from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
 from teacher.capabilities import Capabilities, plan_of, reply_room
 from teacher.transport import is_local
-from teacher.wire import chat_body, tokens_about
+from teacher.wire import body_of, tokens_about
 
 BUILT_IN = Path(__file__).with_name("prices.toml")
 PROMPTS_SAMPLED = 200
@@ -75,7 +75,7 @@ def price_of(teacher: Teacher, table: PriceTable) -> Price | None:
         return FREE
     if is_local(teacher.base_url):
         return table.models.get(teacher.model, FREE)
-    undated = re.sub(r"-\d{4}-\d{2}-\d{2}$", "", teacher.model)
+    undated = re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", teacher.model)
     return table.models.get(teacher.model, table.models.get(undated))
 
 
@@ -116,7 +116,7 @@ def estimate(
     chosen = rng.permutation(len(items))[:PROMPTS_SAMPLED]
     parts = [part for i in chosen for _, part in plan.windows(items[i], teacher.context_tokens or WINDOW_TOKENS)]
     sizes = np.array(
-        [len(chat_body(teacher.model, fill(common, item), plan.asking(common, item))) for item in parts], dtype=float
+        [len(body_of(teacher, fill(common, item), plan.asking(common, item))) for item in parts], dtype=float
     )
     # Long texts are asked in windows, which only the rendered sample tells.
     windows_an_item = len(parts) / len(chosen) if len(chosen) else 1.0

@@ -20,7 +20,7 @@ from teacher.capabilities import (
     memory_key,
 )
 from teacher.transport import TransportError, get, redacted
-from teacher.wire import MODELS_PATH, Asking, chat_body, read_choices, request_key
+from teacher.wire import MODELS_PATH, Asking, body_of, read_choices, request_key
 
 PROBE_ITEM = "(probe)"
 FEWER_TOP_LOGPROBS = 5  # the most that some APIs show
@@ -32,6 +32,7 @@ _SCHEMA = {
     "additionalProperties": False,
 }
 _EVERYTHING = Asking(max_tokens=16, temperature=0.7, n=2, top_logprobs=MOST_TOP_LOGPROBS, schema=_SCHEMA)
+_ALL_OF_MESSAGES = Asking(max_tokens=16, temperature=0.7, schema=_SCHEMA)  # that API has neither n nor logprobs
 
 
 async def capabilities_of(calls: Calls, memory: MutableMapping[str, Any]) -> Capabilities:
@@ -69,17 +70,18 @@ class _Refused:
 
 
 async def _probe(calls: Calls) -> Capabilities:
-    state = _Refused(_EVERYTHING)
+    messages = calls.teacher.api == "anthropic_messages"
+    state = _Refused(_ALL_OF_MESSAGES if messages else _EVERYTHING)
     while True:
         try:
             reply = await calls.reply(_call(calls, state.asking))
         except RejectedError as error:
-            lesser = _less(state, f"{error.problem.param} {error.problem.message}".lower())
+            lesser = _less(state, f"{error.problem.param} {error.problem.message}".lower(), one_room=messages)
             if lesser is None:
                 raise TeacherError(
                     f"teacher {calls.teacher.name}: the API refuses the simplest request",
-                    expected=f"a chat reply of {calls.teacher.model} from {calls.teacher.base_url}",
-                    found=redacted(error.problem.message or "no text", calls.teacher),
+                    expected=f"a reply of {calls.teacher.model} from {calls.teacher.base_url}",
+                    found=redacted(error.said, calls.teacher),
                     fix="correct model and base_url of this teacher in task.toml",
                 ) from error
             state = lesser
@@ -88,25 +90,28 @@ async def _probe(calls: Calls) -> Capabilities:
 
 
 def _call(calls: Calls, asking: Asking) -> Call:
-    body = chat_body(calls.teacher.model, _QUESTION, asking)
+    body = body_of(calls.teacher, _QUESTION, asking)
     key = request_key(body, model=calls.teacher.model, endpoint=endpoint_of(calls.teacher), variant="probe", sample=0)
-    cost = worst_usd(calls.price, body, len(_QUESTION.messages), asking.max_tokens * asking.n)
+    cost = worst_usd(calls.price, calls.teacher, body, len(_QUESTION.messages), asking.max_tokens * asking.n)
     return Call(key, body, PROBE_ITEM, cost)
 
 
-def _less(state: _Refused, complaint: str) -> _Refused | None:
-    """The request without the part the API complains of; where it names none, without the most exotic one left."""
+def _less(state: _Refused, complaint: str, *, one_room: bool = False) -> _Refused | None:
+    """The request without the part the API complains of; where it names none, without the most exotic one left.
+
+    `one_room`: there is no other name for max_tokens to try.
+    """
     asking = state.asking
     present = {
         "top_logprobs": asking.top_logprobs > 0,
         "logprobs": asking.top_logprobs > 0,
         "response_format": asking.schema is not None,
-        "max_tokens": asking.max_tokens_field == "max_tokens",
+        "max_tokens": asking.max_tokens_field == "max_tokens" and not one_room,
         "temperature": asking.temperature is not None,
         "n": asking.n > 1,
     }
     words = set(complaint.replace("'", " ").replace('"', " ").replace("`", " ").replace(",", " ").split())
-    aliases = {"response_format": {"response_format", "json_schema", "schema"}}
+    aliases = {"response_format": {"response_format", "json_schema", "schema", "output_config", "output_config.format"}}
     named = [part for part, there in present.items() if there and words & aliases.get(part, {part})]
     left = named or [p for p in ("response_format", "top_logprobs", "n", "temperature", "max_tokens") if present[p]]
     if not left:

@@ -1,4 +1,4 @@
-"""The recorded teacher: an OpenAI-compatible server on this machine that plays back what a teacher once said.
+"""The recorded teacher: a server on this machine, in OpenAI's and Anthropic's shape, that plays back what a teacher once said.
 
     python -m teacher.recorded --replies replies.jsonl --messages pool.jsonl gold.jsonl --port 8080
 

@@ -16,7 +16,7 @@ from teacher.calls import Call, Calls, NoRecordingError, RejectedError, StoppedE
 from teacher.capabilities import Plan, endpoint_of
 from teacher.reading import read_replies, repaired, said, vote_of, worth_repair
 from teacher.transport import redacted
-from teacher.wire import Asking, chat_body, request_key
+from teacher.wire import Asking, body_of, request_key
 
 # Called after each item: items done, items in all, US dollars spent in this run, and how often each status occurred
 # (those of votes, and "no_recording" and "rejected", which leave an item without a vote).
@@ -142,9 +142,9 @@ class Run:
 
     def _call(self, item: Item, prompt: Prompt, asking: Asking, sample: int) -> Call:
         teacher = self.calls.teacher
-        body = chat_body(teacher.model, prompt, asking)
+        body = body_of(teacher, prompt, asking)
         key = request_key(body, model=teacher.model, endpoint=endpoint_of(teacher), variant=teacher.name, sample=sample)
-        cost = worst_usd(self.calls.price, body, len(prompt.messages), asking.max_tokens * asking.n)
+        cost = worst_usd(self.calls.price, teacher, body, len(prompt.messages), asking.max_tokens * asking.n)
         return Call(key, body, item.id, cost)
 
     def _voted(self, vote: Vote) -> None:
@@ -164,7 +164,7 @@ class Run:
                 TeacherError(
                     f"teacher {teacher.name}: the API rejects the requests",
                     expected=f"replies of {teacher.model} from {teacher.base_url}",
-                    found=redacted(error.problem.message or "no text", teacher),
+                    found=redacted(error.said, teacher),
                     fix="correct this teacher in task.toml; every reply that arrived is kept",
                 )
             )

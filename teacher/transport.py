@@ -12,6 +12,7 @@ import aiohttp
 
 from stillhouse.errors import InputError, TeacherAuthError
 from stillhouse.task import Teacher
+from teacher.wire import key_headers
 
 CONNECT_TIMEOUT_S = 15.0
 
@@ -129,8 +130,6 @@ def _key(teacher: Teacher) -> str:
 
 
 def _headers(teacher: Teacher) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
     # A recording needs no key, so it gets none.
-    if (key := _key(teacher)) and teacher.recording is None:
-        headers["Authorization"] = f"Bearer {key}"
-    return headers
+    key = _key(teacher) if teacher.recording is None else ""
+    return {"Content-Type": "application/json", **key_headers(teacher, key)}

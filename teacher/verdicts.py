@@ -19,21 +19,30 @@ _TOO_LONG = re.compile(
     r"context.?(length|window|size)|maximum.{0,20}(context|tokens)|too many tokens|prompt is too long|input.{0,20}too long",
     re.IGNORECASE,
 )
+_OUT_OF_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _FILTERED = re.compile(r"content.?(filter|policy|management)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
+    """`status` is the HTTP status it was read from, for whoever reports it."""
+
     kind: Kind
     problem: ApiProblem
     wait_s: float | None = None
+    status: int = 0
+
+    @property
+    def said(self) -> str:
+        """The status and what the API said, for an error's text."""
+        return f"HTTP {self.status}: {self.problem.message or self.problem.code or 'no text'}"
 
 
 def judge(response: Response) -> Verdict:
     if 200 <= response.status < 300:
-        return Verdict("keep", ApiProblem("", "", ""))
+        return Verdict("keep", ApiProblem("", "", ""), status=response.status)
     problem = read_problem(response.body)
-    return Verdict(_kind(response, problem), problem, asked_wait_s(response.headers))
+    return Verdict(_kind(response, problem), problem, asked_wait_s(response.headers), response.status)
 
 
 def is_too_long(status: int, problem: ApiProblem) -> bool:
@@ -53,8 +62,12 @@ def _kind(response: Response, problem: ApiProblem) -> Kind:
         403: "auth",
         404: "no_recording" if problem.code == "no_recording" else "stop",
         # Out of credit looks like a rate limit, but waiting does not help.
+        402: "stop",
         429: "stop" if problem.code == "insufficient_quota" else "slow",
+        529: "slow",  # overloaded, says Anthropic: no fault of ours, but it wants fewer requests all the same
     }
+    if status == 400 and _OUT_OF_CREDIT.search(problem.message):
+        return "stop"
     if status in named:
         return named[status]
     if is_too_long(status, problem) or is_filtered(status, problem):

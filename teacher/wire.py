@@ -1,46 +1,33 @@
-"""The shape of OpenAI's chat API: the body of a request, and what can be read from a response without trusting it."""
+"""The shapes of APIs: a request in the shape its teacher's API wants, and a reply read by the shape it has.
+
+A reply tells by itself whose it is, so that whoever reads a stored one need not know who was asked.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from prompts.render import Message, Prompt
+from stillhouse.task import Teacher
+from teacher.wire_anthropic import MESSAGES_PATH, VERSION, is_message, message_choice, message_usage, messages_body
+from teacher.wire_shapes import (
+    Asking,
+    Choice,
+    MaxTokensField,
+    Usage,
+    loaded,
+    mapping,
+    token_count,
+    tokens_about,
+)
+
+__all__ = ["Asking", "Choice", "MaxTokensField", "Usage", "tokens_about"]  # and all that is defined here
 
 CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
-MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What a request asks for beside its messages; only what this API is known to take."""
-
-    max_tokens: int
-    max_tokens_field: MaxTokensField = "max_tokens"
-    temperature: float | None = 0.0
-    n: int = 1
-    top_logprobs: int = 0
-    schema: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One answer of a reply. `tokens` holds each token said with the logprobs of its alternatives."""
-
-    content: str
-    finish_reason: str
-    refused: bool
-    tokens: tuple[tuple[str, Mapping[str, float]], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    input_tokens: int
-    output_tokens: int
-    stated: bool  # False: estimated here, because the reply did not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +37,24 @@ class ApiProblem:
     code: str
     param: str
     message: str
+
+
+def path_of(teacher: Teacher) -> str:
+    """Where requests go, under `base_url`."""
+    return MESSAGES_PATH if teacher.api == "anthropic_messages" else CHAT_PATH
+
+
+def body_of(teacher: Teacher, prompt: Prompt, asking: Asking) -> bytes:
+    """The request in the shape of the teacher's API."""
+    shaped = messages_body if teacher.api == "anthropic_messages" else chat_body
+    return shaped(teacher.model, prompt, asking)
+
+
+def key_headers(teacher: Teacher, key: str) -> dict[str, str]:
+    """What says who is asking, and in which version of the API."""
+    if teacher.api == "anthropic_messages":
+        return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def chat_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
@@ -84,7 +89,10 @@ def request_key(body: bytes, *, model: str, endpoint: str, variant: str, sample:
 
 def read_choices(body: bytes) -> tuple[Choice, ...]:
     """The answers in a reply; none if it is not the JSON we know."""
-    choices = _mapping(_json(body)).get("choices")
+    reply = mapping(loaded(body))
+    if is_message(reply):
+        return (message_choice(reply),)
+    choices = reply.get("choices")
     if not isinstance(choices, list):
         return ()
     return tuple(_choice(choice) for choice in choices if isinstance(choice, dict))
@@ -92,23 +100,20 @@ def read_choices(body: bytes) -> tuple[Choice, ...]:
 
 def read_usage(request: bytes, reply: bytes) -> Usage:
     """Tokens as the reply states them, or bytes/4 of both sides."""
-    usage = _mapping(_mapping(_json(reply)).get("usage"))
-    sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if isinstance(sent, int) and isinstance(received, int) and 0 <= sent < 10**9 and 0 <= received < 10**9:
+    usage = mapping(mapping(loaded(reply)).get("usage"))
+    sent, received = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+    if sent is not None and received is not None:
         return Usage(sent, received, stated=True)
+    if (stated := message_usage(usage)) is not None:
+        return stated
     said = sum(len(choice.content.encode("utf-8", "replace")) for choice in read_choices(reply))
     return Usage(tokens_about(len(request)), tokens_about(said), stated=False)
 
 
-def tokens_about(byte_count: int) -> int:
-    """The bytes/4 heuristic: right within about a third for English, and nothing more than that."""
-    return (byte_count + 3) // 4
-
-
 def read_problem(body: bytes) -> ApiProblem:
     """What an error response says, in any of the shapes servers use."""
-    loaded = _json(body)
-    error = _mapping(loaded).get("error", loaded)
+    answer = loaded(body)
+    error = mapping(answer).get("error", answer)
     if isinstance(error, dict):
         texts = {key: error.get(key) for key in ("code", "type", "param", "message", "detail")}
         code = str(texts["code"] or texts["type"] or "")
@@ -128,42 +133,31 @@ def _content(message: Message) -> str | list[dict[str, object]]:
 
 
 def _choice(choice: Mapping[str, Any]) -> Choice:
-    message = _mapping(choice.get("message"))
+    message = mapping(choice.get("message"))
     content = message.get("content")
     finish = choice.get("finish_reason")
     return Choice(
         content=content if isinstance(content, str) else "",
         finish_reason=finish if isinstance(finish, str) else "",
         refused=bool(message.get("refusal")) or finish == "content_filter",
-        tokens=_tokens(_mapping(choice.get("logprobs")).get("content")),
+        tokens=_tokens(mapping(choice.get("logprobs")).get("content")),
     )
 
 
 def _tokens(content: object) -> tuple[tuple[str, Mapping[str, float]], ...]:
     tokens = []
     for entry in content if isinstance(content, list) else ():
-        said = _mapping(entry).get("token")
-        shown = _mapping(entry).get("top_logprobs")
+        said = mapping(entry).get("token")
+        shown = mapping(entry).get("top_logprobs")
         if not isinstance(said, str) or not isinstance(shown, list):
             continue
         top: dict[str, float] = {}
         for alternative in shown:
-            token, logprob = _mapping(alternative).get("token"), _mapping(alternative).get("logprob")
+            token, logprob = mapping(alternative).get("token"), mapping(alternative).get("logprob")
             if isinstance(token, str) and isinstance(logprob, int | float):
                 top[token] = float(logprob)
         tokens.append((said, top))
     return tuple(tokens)
-
-
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _one_line(text: str) -> str:

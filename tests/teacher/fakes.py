@@ -87,3 +87,43 @@ class SlowLedger(MemoryLedger):
         self.begun.add(reply.request_key)
         await asyncio.sleep(0.05)
         await super().arrived(reply)
+
+
+@dataclass
+class MessagesServer:
+    """Anthropic's API as far as it is asked here: says `VERBALISED`, and refuses what it is told to with 400.
+
+    `honours` may hold "output_config": then a reply has the form that was asked for.
+    """
+
+    honours: frozenset[str] = frozenset()
+    refuses: frozenset[str] = frozenset()
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/messages", self.message)
+        return app
+
+    async def message(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        self.headers.append(dict(request.headers))
+        for part in sorted(self.refuses & set(body)):
+            said = f"{part}: Extra inputs are not permitted"
+            error = {"type": "invalid_request_error", "message": said}
+            return web.json_response({"type": "error", "error": error}, status=400)
+        content = VERBALISED
+        if "output_config" in self.honours and "output_config" in body:
+            names = body["output_config"]["format"]["schema"]["properties"]["label"]["enum"]
+            content = content if "soc" in names else '{"label": "yes"}'
+        usage = {
+            "input_tokens": 40,
+            "cache_creation_input_tokens": 100,
+            "cache_read_input_tokens": 1000,
+            "output_tokens": 10,
+        }
+        blocks = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": content}]
+        reply = {"type": "message", "content": blocks, "stop_reason": "end_turn", "usage": usage}
+        return web.json_response(reply)

@@ -26,7 +26,9 @@ from teacher.wire import read_choices, read_problem, read_usage, request_key
         (429, b"", "slow"),
         (429, b'{"error": {"code": "insufficient_quota"}}', "stop"),
         (500, b"<html>", "again"),
-        (529, b"", "again"),
+        (529, b"", "slow"),
+        (402, b"", "stop"),
+        (400, b'{"error": {"message": "Your credit balance is too low"}}', "stop"),
     ],
 )
 def test_a_status_and_its_body_have_one_meaning(status: int, body: bytes, kind: str) -> None:
