@@ -44,7 +44,7 @@ def load_base(name: str, *, expected_sha256: str | None = None, writes: bool = F
     sha256 = check_weights(name, folder, expected_sha256 or KNOWN_SHA256.get(name))
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-    _quiet_transformers()
+    quiet_transformers()
     if writes:
         _check_writes(name, folder)
     try:
@@ -165,7 +165,7 @@ def _package_folder(name: str) -> Path:
 def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     unwanted = ["onnx/*", "openvino/*", "*/*.safetensors"]
     for only_local in (True, False):
         try:
@@ -207,7 +207,7 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def _quiet_transformers() -> None:
+def quiet_transformers() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -53,7 +53,7 @@ def write(model: Any, prompts: Sequence[Sequence[int]], asks: Sequence[Choices])
     for row in rows:
         row.go(None)
     kept = torch.zeros((len(rows), 0), dtype=torch.int64)
-    cache, last = _cache(model), {"logits_to_keep": 1} if "logits_to_keep" in _parameters(model) else {}
+    cache, last = _cache(model), {"logits_to_keep": 1} if "logits_to_keep" in parameters(model) else {}
     while any(row.choice for row in rows):
         inside = [row for row in rows if row.choice and len(row.pending) == 1]
         chunks = [row.pending if row.choice and (not inside or row in inside) else [] for row in rows]
@@ -138,14 +138,14 @@ def left_padded(
 def inputs_for(model: Any, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> dict[str, torch.Tensor]:
     """A model's arguments, on its device; a model that counts positions by itself gets none."""
     given = {"input_ids": ids, "attention_mask": mask}
-    if "position_ids" in _parameters(model):
+    if "position_ids" in parameters(model):
         given["position_ids"] = places
     return {name: tensor.to(device(), non_blocking=True) for name, tensor in given.items()}
 
 
 def scores_after(model: Any, given: dict[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
     """(b, len(places), v): what the model expects after each of these places, without scoring the others if it can."""
-    few = "logits_to_keep" in _parameters(model)
+    few = "logits_to_keep" in parameters(model)
     with precision():
         logits: torch.Tensor = model(**given, use_cache=False, **({"logits_to_keep": places} if few else {})).logits
     return logits if few else logits[:, places]
@@ -156,6 +156,6 @@ def precision() -> AbstractContextManager[None]:
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=bf16_pays(kind))
 
 
-def _parameters(model: Any) -> set[str]:
+def parameters(model: Any) -> set[str]:
     unwrapped = model.get_base_model() if hasattr(model, "get_base_model") else model
     return set(inspect.signature(unwrapped.forward).parameters)
