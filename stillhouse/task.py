@@ -62,12 +62,13 @@ class Data(Frozen):
     note: str = ""
 
 
-Api = Literal["openai_chat", "openai_decisions", "anthropic_messages"]
+Api = Literal["openai_chat", "openai_decisions", "systemone", "anthropic_messages"]
 _OPENAI = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
 _ANTHROPIC = {"base_url": "https://api.anthropic.com/v1", "api_key_env": "ANTHROPIC_API_KEY"}
 _MAKERS: Mapping[Api, Mapping[str, str]] = {
     "openai_chat": _OPENAI,
     "openai_decisions": _OPENAI,
+    "systemone": {"base_url": "http://localhost:8000/v1", "api_key_env": "SYSTEMONE_API_KEY"},
     "anthropic_messages": _ANTHROPIC,
 }
 
@@ -75,7 +76,8 @@ _MAKERS: Mapping[Api, Mapping[str, str]] = {
 class Teacher(Frozen):
     """One teacher and prompt variant: a source of votes. `base_url` is an address that speaks `api`.
 
-    `api` is the shape of its requests: OpenAI's chat, which most servers copy, OpenAI's decisions, or Anthropic's messages.
+    `api` is the shape of its requests: OpenAI's chat, which most servers copy, OpenAI's decisions, System One's, or
+    Anthropic's messages.
     Without `base_url` and `api_key_env` they are those of the maker of the API. `batch` hands all requests in as batches,
     at half the price and within a day.
 

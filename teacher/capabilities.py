@@ -9,11 +9,13 @@ from prompts.render import Frame, Style
 from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.errors import TeacherError
 from stillhouse.records import Item
-from stillhouse.task import Teacher
+from stillhouse.task import Task, Teacher
 from teacher.wire import Asking, MaxTokensField, tokens_about
+from teacher.wire_decisions import DECISION_APIS, decide_of
+from teacher.wire_shapes import Decide
 
 Finding = Literal["honoured", "ignored", "refused"]
-How = Literal["logprobs", "samples", "verbalised"]
+How = Literal["decision", "logprobs", "samples", "verbalised"]
 SAMPLE_TEMPERATURE = 0.7
 MOST_TOP_LOGPROBS = 20
 REPAIR_ROOM = 8  # a reply that was cut off is asked for again with that many times the room
@@ -39,6 +41,8 @@ class Capabilities:
 
 # A recording says what it once said, whatever else is asked of it.
 RECORDED = Capabilities("ignored", "ignored", "ignored", "ignored", top_logprobs=0, recorded=True)
+# A decision endpoint is asked one thing, which it has: there is nothing to find out.
+DECIDES = Capabilities("ignored", "ignored", "ignored", "ignored", top_logprobs=0)
 # Before the probe an estimate assumes the dearest way.
 UNPROBED = Capabilities("ignored", "honoured", "ignored", "honoured", top_logprobs=0)
 
@@ -78,6 +82,7 @@ class Plan:
     calls_an_item: int
     n: int
     known: Capabilities
+    decide: Decide | None = None
 
     @property
     def style(self) -> Style:
@@ -96,6 +101,7 @@ class Plan:
             n=self.n,
             top_logprobs=self.known.top_logprobs if self.how == "logprobs" else 0,
             schema=common.schema if self.known.response_format == "honoured" else None,
+            decide=self.decide,
         )
 
     def asking_again(self, common: Frame, item: Item, *, cut_off: bool) -> Asking:
@@ -114,6 +120,20 @@ def reply_room(common: Frame, item: Item) -> int:
     """The tokens a reply to this item may take: a kind that repeats the text needs more for a longer one."""
     echoed = math.ceil(common.echo * tokens_about(len(item.text.encode("utf-8", "replace"))))
     return common.reply_tokens + echoed
+
+
+def plan_for(task: Task, teacher: Teacher, known: Capabilities | None, styles: frozenset[Style]) -> Plan:
+    """The plan for a task: a decision where the API gives one, else as `plan_of` says."""
+    if teacher.api not in DECISION_APIS:
+        return plan_of(teacher, known, styles)
+    if teacher.ask != "auto":
+        raise TeacherError(
+            f"teacher {teacher.name}: a decision is all this API gives",
+            expected=f'ask = "auto", because api = "{teacher.api}"',
+            found=f'ask = "{teacher.ask}"',
+            fix="leave ask out for this teacher",
+        )
+    return Plan("decision", 1, 1, known or DECIDES, decide_of(task, teacher))
 
 
 def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Style] = ALL_STYLES) -> Plan:

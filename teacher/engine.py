@@ -12,7 +12,7 @@ from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
 from stillhouse.task import Task, Teacher
 from teacher.calls import Calls
-from teacher.capabilities import plan_of
+from teacher.capabilities import plan_for
 from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, PriceTable, check_price, load_prices, price_of
 from teacher.probe import capabilities_of
@@ -58,7 +58,7 @@ async def ask(
         )
         try:
             known = await capabilities_of(calls, capabilities if capabilities is not None else {})
-            plan = plan_of(teacher, known, kind.styles())
+            plan = plan_for(task, teacher, known, kind.styles())
             common = kind.frame(teacher, plan.style)
             run = Run(calls, plan, kind, common, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
             await run.all(items)

@@ -18,7 +18,7 @@ from prompts.windows import WINDOW_TOKENS
 from stillhouse.errors import BudgetError, InputError
 from stillhouse.records import Item
 from stillhouse.task import Task, Teacher
-from teacher.capabilities import Capabilities, plan_of, reply_room
+from teacher.capabilities import Capabilities, plan_for, reply_room
 from teacher.transport import is_local
 from teacher.wire import body_of, tokens_about
 
@@ -111,7 +111,7 @@ def estimate(
 ) -> Estimate:
     """From prompts rendered for a random sample of the items; makes no call."""
     kind = kind_of(task)
-    plan = plan_of(teacher, known, kind.styles())
+    plan = plan_for(task, teacher, known, kind.styles())
     common = kind.frame(teacher, plan.style)
     chosen = rng.permutation(len(items))[:PROMPTS_SAMPLED]
     parts = [part for i in chosen for _, part in plan.windows(items[i], teacher.context_tokens or WINDOW_TOKENS)]
@@ -128,6 +128,8 @@ def estimate(
     margin = 1.96 * spread / math.sqrt(max(len(sizes), 1)) * math.sqrt(unseen)
     replies = calls * plan.n
     room = round(float(np.mean([reply_room(common, part) for part in parts]))) if parts else common.reply_tokens
+    if plan.how == "decision":  # nothing is written
+        room = 0
     output = round(REPLY_SHARE * room) if common.template else min(REPLY_TOKENS, room)
     price = price_of(teacher, table or load_prices())
 

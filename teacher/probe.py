@@ -11,6 +11,7 @@ from stillhouse.errors import TeacherError
 from stillhouse.ledger import StoredReply
 from teacher.calls import Call, Calls, RejectedError, worst_usd
 from teacher.capabilities import (
+    DECIDES,
     MOST_TOP_LOGPROBS,
     RECORDED,
     Capabilities,
@@ -21,6 +22,7 @@ from teacher.capabilities import (
 )
 from teacher.transport import TransportError, get, redacted
 from teacher.wire import MODELS_PATH, Asking, body_of, read_choices, request_key
+from teacher.wire_decisions import DECISION_APIS
 
 PROBE_ITEM = "(probe)"
 FEWER_TOP_LOGPROBS = 5  # the most that some APIs show
@@ -40,6 +42,8 @@ async def capabilities_of(calls: Calls, memory: MutableMapping[str, Any]) -> Cap
     teacher = calls.teacher
     if teacher.recording is not None:
         return RECORDED
+    if teacher.api in DECISION_APIS:
+        return DECIDES
     stored = memory.get(memory_key(teacher))
     known = capabilities_from_json(stored) if isinstance(stored, dict) else None
     if known is None:

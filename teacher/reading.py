@@ -1,7 +1,7 @@
 """From stored replies to a vote: pure, so that replies can be read again for free after a change to the parser."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kinds.kind import Kind
@@ -66,6 +66,8 @@ def _readings(kind: Kind, common: Frame, item: Item, reply: StoredReply) -> list
 def _read(kind: Kind, common: Frame, item: Item, choice: Choice) -> Reading:
     if choice.refused:
         return replace(_abstains(kind, common), status="refused")
+    if choice.decided is not None:
+        return _decided(kind, common, choice.decided)
     if common.style == "codes":
         reading = parse_logprobs(choice.content, choice.tokens, common.codes, common.labels)
     else:
@@ -73,6 +75,20 @@ def _read(kind: Kind, common: Frame, item: Item, choice: Choice) -> Reading:
     if choice.finish_reason == "length" and not _complete(reading):
         return replace(_abstains(kind, common), status="truncated")
     return reading
+
+
+def _decided(kind: Kind, common: Frame, decided: Mapping[str, float]) -> Reading:
+    """The probabilities of a decision as they are; mass on no label is residual. Many labels need one each."""
+    names = common.labels.names
+    if not any(name in decided for name in names) or (
+        kind.task.kind == "multi_label" and not all(name in decided for name in names)
+    ):
+        return replace(_abstains(kind, common), origin="decision")
+    probs = [decided.get(name, 0.0) for name in names]
+    if kind.task.kind == "multi_label":
+        return Reading(tuple(probs), 0.0, "decision", "ok")
+    total = max(1.0, math.fsum(probs))  # a little over one is rounding
+    return Reading(tuple(p / total for p in probs), max(0.0, 1.0 - math.fsum(probs)), "decision", "ok")
 
 
 def _complete(reading: Reading) -> bool:

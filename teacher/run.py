@@ -126,7 +126,7 @@ class Run:
         replies = [job.known.get(call.key) or await self.calls.reply(call) for call in part.calls]
         heard += replies
         reading = read_replies(self.kind, self.common, part.item, replies)
-        if not worth_repair(reading, replies):
+        if self.plan.how == "decision" or not worth_repair(reading, replies):
             return reading
         cut_off = reading.status == "truncated"
         call = self._call(

@@ -13,6 +13,13 @@ import orjson
 from prompts.render import Message, Prompt
 from stillhouse.task import Teacher
 from teacher.wire_anthropic import MESSAGES_PATH, VERSION, is_message, message_choice, message_usage, messages_body
+from teacher.wire_decisions import (
+    DECISIONS_PATH,
+    SYSTEMONE_PATH,
+    decision_choice,
+    decisions_body,
+    systemone_body,
+)
 from teacher.wire_shapes import (
     Asking,
     Choice,
@@ -28,6 +35,12 @@ __all__ = ["Asking", "Choice", "MaxTokensField", "Usage", "tokens_about"]  # and
 
 CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
+_PATHS = {
+    "openai_chat": CHAT_PATH,
+    "openai_decisions": DECISIONS_PATH,
+    "systemone": SYSTEMONE_PATH,
+    "anthropic_messages": MESSAGES_PATH,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,14 @@ class ApiProblem:
 
 def path_of(teacher: Teacher) -> str:
     """Where requests go, under `base_url`."""
-    return MESSAGES_PATH if teacher.api == "anthropic_messages" else CHAT_PATH
+    return _PATHS[teacher.api]
 
 
 def body_of(teacher: Teacher, prompt: Prompt, asking: Asking) -> bytes:
     """The request in the shape of the teacher's API."""
+    if asking.decide is not None:
+        decided = systemone_body if teacher.api == "systemone" else decisions_body
+        return decided(teacher.model, prompt, asking.decide)
     shaped = messages_body if teacher.api == "anthropic_messages" else chat_body
     return shaped(teacher.model, prompt, asking)
 
@@ -92,6 +108,8 @@ def read_choices(body: bytes) -> tuple[Choice, ...]:
     reply = mapping(loaded(body))
     if is_message(reply):
         return (message_choice(reply),)
+    if (decision := decision_choice(reply)) is not None:
+        return (decision,)
     choices = reply.get("choices")
     if not isinstance(choices, list):
         return ()

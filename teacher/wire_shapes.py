@@ -12,6 +12,18 @@ CACHE_WRITE, CACHE_READ = 1.25, 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class Decide:
+    """What decision endpoints are asked of an item: which of the options, or of `many` labels whether each applies.
+
+    `options` are names with their descriptions.
+    """
+
+    instructions: str
+    options: tuple[tuple[str, str], ...]
+    many: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """What a request asks for beside its messages; only what this API is known to take."""
 
@@ -21,19 +33,22 @@ class Asking:
     n: int = 1
     top_logprobs: int = 0
     schema: Mapping[str, object] | None = None
+    decide: Decide | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One answer of a reply. `tokens` holds each token said with the logprobs of its alternatives.
 
-    `finish_reason` is in OpenAI's words, whoever said it: "length" is a reply that was cut off.
+    `finish_reason` is in OpenAI's words, whoever said it: "length" is a reply that was cut off. `decided` has the
+    probability of each option, where a decision endpoint was asked.
     """
 
     content: str
     finish_reason: str
     refused: bool
     tokens: tuple[tuple[str, Mapping[str, float]], ...] = ()
+    decided: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,3 +127,58 @@ class MessagesServer:
         blocks = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": content}]
         reply = {"type": "message", "content": blocks, "stop_reason": "end_turn", "usage": usage}
         return web.json_response(reply)
+
+
+@dataclass
+class DecisionServer:
+    """Decision endpoints in both shapes: 0.7 for the first option and 0.2 for the second, or what `says` has by name.
+
+    `refuses` names questions that are declined; `leaves_out` those that get no answer.
+    """
+
+    says: dict[str, Any] = field(default_factory=dict)
+    refuses: frozenset[str] = frozenset()
+    leaves_out: frozenset[str] = frozenset()
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/decisions", self.decisions)
+        app.router.add_post("/v1/systemone", self.systemone)
+        return app
+
+    async def decisions(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.bodies.append(body)
+        answers = []
+        for question in body["questions"]:
+            name = question["name"]
+            if name in self.leaves_out:
+                continue
+            if name in self.refuses:
+                answers.append({"type": "refusal", "name": name})
+            elif question["type"] == "choice":
+                chances = self._chances([choice["value"] for choice in question["choices"]])
+                shown = [{"value": value, "probability": p} for value, p in chances.items()]
+                answers.append({"type": "choice", "name": name, "confidence": 0.6, "probabilities": shown})
+            else:
+                answers.append({"type": "predicate", "name": name, "probability": self.says.get(name, 0.25)})
+        usage = {"input_tokens": 100, "output_tokens": 0, "total_tokens": 100}
+        return web.json_response({"model": body["model"], "answers": answers, "usage": usage})
+
+    async def systemone(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        self.bodies.append(body)
+        answers: dict[str, dict[str, Any]] = {}
+        for name, question in body["questions"].items():
+            if name in self.leaves_out:
+                continue
+            if question["type"] == "choice":
+                answers[name] = {"type": "choice", "probabilities": self._chances(list(question["criteria"]))}
+            else:
+                answers[name] = {"type": "noul", "noul": self.says.get(name, 0.25)}
+        usage = {"input_tokens": 100, "output_tokens": 0}
+        return web.json_response({"model": body["model"], "answers": answers, "usage": usage})
+
+    def _chances(self, names: list[str]) -> dict[str, Any]:
+        return self.says or dict(zip(names, (0.7, 0.2), strict=False))
