@@ -211,6 +211,21 @@ def report(run: RunFolder, quiet: Quiet = False) -> None:
 
 
 @app.command()
+def reparse(run: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Read all stored replies again with the present parser, and replace the votes that change; calls nobody.
+
+    Example:
+        stillhouse reparse runs/demo
+
+    """
+    from loop.reparse import reparse as read_again
+
+    with clear_errors():
+        found = read_again(run, quiet=quiet)
+        say(found.to_json(), found.text(), as_json=as_json)
+
+
+@app.command()
 def label(
     run: RunFolder,
     source: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the texts.")],

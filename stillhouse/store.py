@@ -143,6 +143,9 @@ class Store:
                 yield ReadVote(_vote(row[1]), item, reply)
             after = rows[-1][0]
 
+    def vote_counts(self) -> dict[str, int]:
+        return {row[0]: row[1] for row in self._rows("SELECT source, count(*) FROM votes GROUP BY source")}
+
     def asked_often(self, source: str) -> frozenset[str]:
         """Ids of items with more than one reply from a source: samples, windows, repairs, other prompts."""
         query = "SELECT item_id FROM replies WHERE source = ? GROUP BY item_id HAVING count(*) > 1"
