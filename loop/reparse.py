@@ -197,20 +197,23 @@ class _Teacher:
 
 
 def _with(vote: Vote, reading: Reading) -> Vote:
-    """What was asked and paid stays; what was said is as it is read now."""
-    return replace(
-        vote,
-        probs=reading.probs,
-        residual=reading.residual,
-        origin=reading.origin,
-        status=reading.status,
-        value=reading.value if reading.usable else None,
-        findings=reading.findings,
-    )
+    """What was asked and paid stays; what was said is as it is read now. The vote itself where that is the same."""
+    said = {
+        "probs": reading.probs,
+        "residual": reading.residual,
+        "origin": reading.origin,
+        "status": reading.status,
+        "value": reading.value if reading.usable else None,
+        "findings": reading.findings,
+    }
+    same = all(getattr(vote, name) == value for name, value in said.items())
+    return vote if same else replace(vote, **said)
 
 
 def _counted(old: Vote, new: Vote, tally: Reparsed) -> bool:
     tally.read += 1
+    if new is old:
+        return False
     if old.status != new.status:
         tally.status[f"{old.status} -> {new.status}"] += 1
     elif _said(old) != _said(new):

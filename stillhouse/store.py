@@ -137,7 +137,7 @@ class Store:
             for row in rows:
                 item, reply = None, None
                 if row[2] is not None:
-                    item = Item(row[0], row[2], json.loads(row[3]), **_of_parts(json.loads(row[4])))
+                    item = _item(row[0], *row[2:5])
                 if row[5] is not None:
                     reply = StoredReply(row[5], row[6], row[7], row[8], unpack.decompress(row[9]), *row[10:])
                 yield ReadVote(_vote(row[1]), item, reply)
@@ -184,10 +184,7 @@ class Store:
         self._write("INSERT INTO items (id, text, metadata, parts) VALUES (?, ?, ?, ?)", fresh)
 
     def items(self) -> list[Item]:
-        return [
-            Item(row[0], row[1], json.loads(row[2]), **_of_parts(json.loads(row[3])))
-            for row in self._rows("SELECT id, text, metadata, parts FROM items ORDER BY position")
-        ]
+        return [_item(*row) for row in self._rows("SELECT id, text, metadata, parts FROM items ORDER BY position")]
 
     # -- what was said ----------------------------------------------------------------------------------------------
 
@@ -255,6 +252,12 @@ def _parts(item: Item) -> dict[str, Any]:
     """What most items do not have, and only what this one has."""
     parts = {"pair": item.pair, "tokens": item.tokens, "focus": item.focus, "image": item.image}
     return {name: part for name, part in parts.items() if part}
+
+
+def _item(item_id: str, text: str, metadata: str, parts: str) -> Item:
+    """Most items have neither metadata nor parts, and are many."""
+    known = json.loads(metadata) if metadata != "{}" else {}
+    return Item(item_id, text, known, **(_of_parts(json.loads(parts)) if parts != "{}" else {}))
 
 
 def _of_parts(parts: dict[str, Any]) -> dict[str, Any]:
