@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from loop.local_teacher import ask_local
 from loop.progress import Display
 from loop.project import Project
 from stillhouse.records import Item
@@ -26,6 +27,10 @@ def ask_teachers(project: Project, store: Store, items: Sequence[Item], display:
     for teacher in project.task.teachers:
         missing = [item for item in items if (item.id, teacher.name) not in voted]
         if not missing:
+            continue
+        if teacher.local is not None:
+            with display.bar(f"teacher {teacher.name}", len(missing)) as bar:
+                ask_local(missing, project.task, teacher, store, home=project.home, progress=bar)
             continue
         with reachable(project, teacher, items) as address, display.bar(f"teacher {teacher.name}", len(missing)) as bar:
             ask_sync(

@@ -72,6 +72,13 @@ class Scorer:
             len(users), len(self.options.tails), len(self.options.answers)
         )
 
+    def fits(self, user: str) -> bool:
+        """Whether the model can hold this message with any tail and answer."""
+        longest = self.local.prompt(self.system, user + max(self.options.tails, key=len))
+        room = self.local.longest_tokens - max(len(answer.encode()) for answer in self.options.answers) - 2
+        # A token is at least a byte, so that only long messages are cut for this.
+        return len(longest.encode()) < room or len(self.local.cut(longest)) <= room
+
     def answer_tokens(self) -> NDArray[np.int64]:
         """(q * a,): how many tokens of each answer count. Known once something was scored."""
         return self._lengths

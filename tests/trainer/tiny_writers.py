@@ -1,5 +1,6 @@
 """Tiny language models of several families that write: causal with and without a chat template, and seq2seq."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ CHAT = (
 )
 
 
-def write_writer(folder: Path, family: str, *, chat: bool = False, seed: int = 0) -> Path:
-    """Save a model of about 100,000 random weights to `folder`; "t5", "mbart", "neox", "mamba", "llama" or "gpt2"."""
+def write_writer(folder: Path, family: str, *, chat: bool = False, seed: int = 0, positions: int = 2048) -> Path:
+    """Save a model of about 100,000 random weights to `folder`; "t5", "mbart", "neox", "mamba", "llama" or "gpt2".
+
+    `positions` are those of a Llama.
+    """
     tokenizer = byte_level_tokenizer()
     if family in {"llama", "gpt2"}:
         write_tiny_decoder(folder, family, seed=seed)
+        if family == "llama":  # its positions are computed, so that none has to be saved
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": positions}))
     else:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -37,7 +44,7 @@ def write_writer(folder: Path, family: str, *, chat: bool = False, seed: int = 0
         tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A </s>", None, [("</s>", 1)])
     if chat:
         tokenizer.chat_template = CHAT
-    tokenizer.model_max_length = 1024
+    tokenizer.model_max_length = 4096
     tokenizer.save_pretrained(folder)
     return folder
 
