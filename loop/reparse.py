@@ -198,7 +198,7 @@ class _Teacher:
 
 def _with(vote: Vote, reading: Reading) -> Vote:
     """What was asked and paid stays; what was said is as it is read now. The vote itself where that is the same."""
-    said = {
+    said: dict[str, Any] = {
         "probs": reading.probs,
         "residual": reading.residual,
         "origin": reading.origin,

@@ -16,7 +16,7 @@ import zstandard
 
 from stillhouse.commits import GroupCommitter, transaction
 from stillhouse.errors import DiskFullError, StoreError, StoreLockedError, StoreTooNewError
-from stillhouse.ledger import StoredReply
+from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Answer, Item, Pick, RoundRecord, Vote
 
 STORE_FILE = "store.sqlite"
@@ -150,6 +150,19 @@ class Store:
         """Ids of items with more than one reply from a source: samples, windows, repairs, other prompts."""
         query = "SELECT item_id FROM replies WHERE source = ? GROUP BY item_id HAVING count(*) > 1"
         return frozenset(str(item_id) for item_id in _first(self._rows(query, (source,))))
+
+    def note_batch(self, note: BatchNote) -> None:
+        self._write(
+            "INSERT OR REPLACE INTO batches VALUES (?, ?, ?)", [(note.name, note.source, json.dumps(asdict(note)))]
+        )
+
+    def batches(self, source: str) -> list[BatchNote]:
+        rows = self._rows("SELECT record FROM batches WHERE source = ?", (source,))
+        notes = [
+            BatchNote(**{**record, "asked": tuple((key, item_id) for key, item_id in record["asked"])})
+            for record in map(json.loads, _first(rows))
+        ]
+        return sorted(notes, key=lambda note: (note.noted_at_s, note.name))
 
     def in_doubt(self) -> int:
         """Requests that were in flight at a crash: they may have been paid for, and their reply never arrived."""
