@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool_file
+from prompts.likelihood import choice_of, local_name
 from prompts.render import question_of
 from serving.items import ReadItems
 from stillhouse.errors import StillhouseError, TaskError
@@ -18,7 +19,7 @@ from teacher.prices import BudgetGuard, check_price, load_prices, price_of
 from teacher.recorded import load_recording
 from teacher.transport import check_address, check_key
 from teacher.wire import tokens_about
-from trainer.base import find_base
+from trainer.base import find_base, find_local
 
 T = TypeVar("T")
 NOTHING = ReadItems([], 0, 0)
@@ -150,6 +151,10 @@ def _without_known_label(items: list[Item], known: dict[str, Value] | None) -> l
 
 def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
     """The teacher in a few words."""
+    if teacher.local is not None:
+        choice_of(project.task, teacher)
+        find_local(local_name(teacher, project.home))
+        return f"{teacher.name} ({teacher.local}, on this machine)"
     if teacher.recording is None:
         check_address(teacher)
         check_key(teacher)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts.likelihood import Choice, by_code, by_name, yes_or_no
+from prompts.likelihood import Choice, choice_of, local_name
 from prompts.parse import Reading, abstain
 from prompts.windows import WINDOW_TOKENS, merge, windows_of
 from stillhouse.errors import TeacherError
@@ -24,8 +24,6 @@ from trainer.likelihood_models import load_local
 
 ITEMS_A_GROUP = 64  # whose votes are written together: what a kill can cost
 SMALLEST_WINDOW = 32
-MOST_CODES = 676  # two letters
-KINDS = ("single_label", "multi_label")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,7 @@ def ask_local(
             found=f"{len(pictured):,} with one, such as {pictured[0]!r}",
             fix="leave data.image out, or take an API that can see",
         )
-    here = home / str(teacher.local)
-    local = load_local(str(here) if here.exists() else str(teacher.local))
+    local = load_local(local_name(teacher, home))
     scorer = Scorer(local, choice.common.system, Options(choice.answers, choice.tails, end=choice.end))
     tally = _Tally()
     if not scorer.fits(choice.message(Item("", ""))):
@@ -117,21 +114,6 @@ def ask_local(
         if progress is not None:
             progress(tally.items, tally.asked(scorer).sentence())
     return tally.asked(scorer)
-
-
-def choice_of(task: Task, teacher: Teacher) -> Choice:
-    """By code unless `ask` is "verbalised", which is by name. Raises TeacherError for other kinds, and for samples."""
-    if task.kind not in KINDS or teacher.ask == "samples":
-        raise TeacherError(
-            f"teacher {teacher.name}: a local model gives the likelihoods of labels",
-            expected='a task of one or many labels a text, and ask = "auto", "logprobs" (by code) or "verbalised" (by name)',
-            found=f'kind = "{task.kind}", ask = "{teacher.ask}"',
-            fix="serve the model (vLLM, llama.cpp, transformers serve) and give its address as base_url, or correct ask",
-        )
-    if task.kind == "multi_label":
-        return yes_or_no(task, teacher)
-    named = teacher.ask == "verbalised" or (teacher.ask == "auto" and len(task.labels) > MOST_CODES)
-    return by_name(task, teacher) if named else by_code(task, teacher)
 
 
 def _votes(

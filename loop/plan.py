@@ -8,8 +8,9 @@ from typing import Any
 from loop.project import Project, open_project, read_gold, read_pool
 from loop.teach import CAPABILITIES
 from loop.view import agreed
+from prompts.likelihood import choice_of
 from prompts.render import fill
-from prompts.windows import WINDOW_TOKENS
+from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.records import Item
 from stillhouse.store import STORE_FILE, Store
 from stillhouse.task import Teacher
@@ -160,6 +161,10 @@ def _desk(project: Project) -> str:
 def _prompt(project: Project, done: _Done, item: Item) -> str:
     """As the first teacher will get it: by label codes where its logprobs are known to be given."""
     teacher, kind = project.task.teachers[0], project.kind
+    if teacher.local is not None:
+        choice = choice_of(project.task, teacher)
+        _, first = windows_of(item, teacher.context_tokens or WINDOW_TOKENS)[0]
+        return f"--- system ---\n{choice.common.system}\n--- user ---\n{choice.message(first)}{choice.tails[0]}\n"
     plan = plan_of(teacher, done.known(teacher), kind.styles())
     _, first = plan.windows(item, teacher.context_tokens or WINDOW_TOKENS)[0]
     return fill(kind.frame(teacher, plan.style), first).text()

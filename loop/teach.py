@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from loop.local_teacher import ask_local
 from loop.progress import Display
 from loop.project import Project
 from stillhouse.records import Item
@@ -29,6 +28,8 @@ def ask_teachers(project: Project, store: Store, items: Sequence[Item], display:
         if not missing:
             continue
         if teacher.local is not None:
+            from loop.local_teacher import ask_local  # torch is loaded only where a model of this machine is asked
+
             with display.bar(f"teacher {teacher.name}", len(missing)) as bar:
                 ask_local(missing, project.task, teacher, store, home=project.home, progress=bar)
             continue

@@ -98,6 +98,19 @@ def find_base(name: str) -> Path:
     return _hub_folder(name)
 
 
+def find_local(name: str) -> Path:
+    """The folder of the model that a teacher runs on this machine. Raises ModelError where there is none."""
+    try:
+        return find_base(name)
+    except ModelError as error:
+        raise ModelError(
+            error.what.replace("base", "model"),
+            expected=error.expected,
+            found=error.found,
+            fix="correct `local` of this teacher in task.toml",
+        ) from error
+
+
 def check_weights(name: str, folder: Path, expected_sha256: str | None) -> str:
     """The sha256 of a base's weights (of the shards' hashes where there are several).
 

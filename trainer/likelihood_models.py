@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from stillhouse.errors import ModelError
-from trainer.base import check_weights, find_base, quiet_transformers
+from trainer.base import check_weights, find_local, quiet_transformers
 from trainer.features import device
 from trainer.likelihood_forward import reads_trees
 
@@ -124,16 +124,8 @@ def load_local(name: str, *, expected_sha256: str | None = None) -> LocalModel:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     quiet_transformers()
-    try:
-        folder = find_base(name)
-        sha256 = check_weights(name, folder, expected_sha256)
-    except ModelError as error:
-        raise ModelError(
-            error.what.replace("base", "model"),
-            expected=error.expected,
-            found=error.found,
-            fix="correct `local` of this teacher in task.toml",
-        ) from error
+    folder = find_local(name)
+    sha256 = check_weights(name, folder, expected_sha256)
     seq2seq = _writes(name, folder)
     dtype = "float32" if device().type == "cpu" else "bfloat16"
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loop.local_teacher import ask_local, choice_of
+from loop.local_teacher import ask_local
+from prompts.likelihood import choice_of
 from stillhouse.errors import TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Item, Vote
@@ -151,6 +152,10 @@ def test_a_whole_loop_with_a_local_teacher(tmp_path: Path) -> None:
     """Votes, student, batches, answers, report; a repeat asks for no vote again. The model stands beside task.toml."""
     world = write_world(tmp_path, teacher={"name": "own", "model": "tiny", "local": "teacher"})
     write_writer(tmp_path / "teacher", "llama", chat=True)
+    planned = world.stillhouse("plan", world.task, "--run", world.run)
+    assert "free of charge" in planned.stdout
+    assert "Code of the label" in world.stillhouse("plan", world.task, "--run", world.run, "--prompt").stdout
+    assert "teacher, on this machine" in world.stillhouse("check", world.task).stdout
     result = world.go()
     assert result.exit_code == 0, result.stderr
     assert world.summary["cost_usd"] == 0.0
