@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stillhouse.records import Vote
 
@@ -19,6 +19,24 @@ class StoredReply:
     input_tokens: int
     output_tokens: int
     cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNote:
+    """Requests handed in together: noted before, so that after a crash nothing is handed in, and paid for, twice.
+
+    `name` is ours, `batch_id` the API's ("" until it is known); `asked` are pairs of request key and item id; `noted_at_s`
+    is in seconds since 1970; `worst_usd` is the most that all may cost.
+    """
+
+    name: str
+    source: str
+    endpoint: str
+    asked: tuple[tuple[str, str], ...]
+    worst_usd: float
+    noted_at_s: int
+    state: Literal["handing_in", "handed_in", "done"] = "handing_in"
+    batch_id: str = ""
 
 
 class Ledger(Protocol):
@@ -44,6 +62,14 @@ class Ledger(Protocol):
         """Keep parsed votes; a vote of the same item and source replaces the older one."""
         ...
 
+    def note_batch(self, note: BatchNote) -> None:
+        """Durable once it returns; replaces what was noted under the name."""
+        ...
+
+    def batches(self, source: str) -> list[BatchNote]:
+        """All batches of a source, done or not, oldest first."""
+        ...
+
 
 class MemoryLedger:
     """A ledger that forgets at exit: for trials and tests of the teacher alone."""
@@ -52,6 +78,7 @@ class MemoryLedger:
         self.replies: dict[str, StoredReply] = {}
         self.in_doubt: dict[str, tuple[str, str]] = {}
         self.votes: dict[tuple[str, str], Vote] = {}
+        self.noted: dict[str, BatchNote] = {}
 
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return {key: self.replies[key] for key in request_keys if key in self.replies}
@@ -69,3 +96,13 @@ class MemoryLedger:
     def record_votes(self, votes: Iterable[Vote]) -> None:
         for vote in votes:
             self.votes[vote.item_id, vote.source] = vote
+
+    def note_batch(self, note: BatchNote) -> None:
+        self.noted[note.name] = note
+
+    def batches(self, source: str) -> list[BatchNote]:
+        return sorted((note for note in self.noted.values() if note.source == source), key=_age)
+
+
+def _age(note: BatchNote) -> tuple[int, str]:
+    return note.noted_at_s, note.name

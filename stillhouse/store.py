@@ -23,6 +23,7 @@ STORE_FILE = "store.sqlite"
 LOCK_FILE = "store.lock"
 KEYS_A_QUERY = 500
 VOTES_A_QUERY = 2_000
+PAGES_A_CHECKPOINT = 4_000  # keys are hashes, so pages are written again and again: the log takes 16 MB of them
 VOTE_FIELDS = tuple(each.name for each in fields(Vote))
 _READ_VOTES = """
 SELECT votes.item_id, votes.record, items.text, items.metadata, items.parts, replies.*
@@ -74,6 +75,7 @@ class Store:
             if self._lock is not None:
                 self._lock.close()  # a store that did not open holds nobody up
             raise
+        self._pack = zstandard.ZstdCompressor(level=3)  # one for all: to set one up costs more than to pack a reply
         self._committer = None if read_only else GroupCommitter(self._db, self._turn)
 
     def close(self) -> None:
@@ -109,7 +111,7 @@ class Store:
         )
 
     async def arrived(self, reply: StoredReply) -> None:
-        body = zstandard.ZstdCompressor(level=3).compress(reply.body)
+        body = self._pack.compress(reply.body)
         row = (reply.request_key, reply.item_id, reply.source, reply.status, body)
         await self._grouped(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -306,6 +308,7 @@ def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
             if not read_only:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
+                db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_A_CHECKPOINT}")
                 # What was in flight when an earlier process died may have been paid for: say so, and never forget it.
                 db.execute("UPDATE requests SET state = 'in_doubt' WHERE state = 'in_flight'")
         except BaseException:

@@ -11,7 +11,15 @@ from stillhouse.ledger import Ledger, StoredReply
 from stillhouse.task import Teacher
 from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, Price
-from teacher.transport import DisconnectedError, TimedOutError, TransportError, UnreachableError, post, redacted
+from teacher.transport import (
+    DisconnectedError,
+    Response,
+    TimedOutError,
+    TransportError,
+    UnreachableError,
+    post,
+    redacted,
+)
 from teacher.verdicts import Verdict, judge
 from teacher.wire import ApiProblem, Usage, path_of, read_usage
 from teacher.wire_shapes import CACHE_WRITE
@@ -82,12 +90,15 @@ class Calls:
     sent: int = 0
     heard: int = 0
     cost_usd: float = 0.0
+    refused: dict[str, Exception] = field(default_factory=dict)  # by request key: what a batch said of it
     _arrived: set[str] = field(default_factory=set)
     _asking: dict[str, asyncio.Event] = field(default_factory=dict)
     _landing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def reply(self, call: Call) -> StoredReply:
         """The reply to a call, kept before it is returned. Two items with one text share one call."""
+        if (why_not := self.refused.get(call.key)) is not None:
+            raise why_not
         while (twin := self._asking.get(call.key)) is not None:
             await twin.wait()
         if call.key in self._arrived:
@@ -132,8 +143,7 @@ class Calls:
                 self.flow.sped()
                 usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
                 cost_usd = self.price.cost_usd(usage.priced_input, usage.output_tokens)
-                self.cost_usd += cost_usd
-                return await self._keep(call, response.status, response.body, usage, cost_usd)
+                return await self.keep(call.key, call.item_id, response, usage, cost_usd)
             if verdict.kind == "slow":
                 self.flow.slowed(sent_at_s, verdict.wait_s)
         except TransportError as error:
@@ -149,16 +159,17 @@ class Calls:
             await self.ledger.failed(call.key)
         return outcome
 
-    async def _keep(self, call: Call, status: int, body: bytes, usage: Usage, cost_usd: float) -> StoredReply:
-        reply = StoredReply(
-            call.key, call.item_id, self.teacher.name, status, body, usage.input_tokens, usage.output_tokens, cost_usd
-        )
+    async def keep(self, key: str, item_id: str, response: Response, usage: Usage, cost_usd: float) -> StoredReply:
+        """The reply, on disk."""
+        self.cost_usd += cost_usd
+        said, sent, received = response.body, usage.input_tokens, usage.output_tokens
+        reply = StoredReply(key, item_id, self.teacher.name, response.status, said, sent, received, cost_usd)
         # Shielded: whoever asked may be cancelled, but what has been paid for is written.
         landing = asyncio.ensure_future(self.ledger.arrived(reply))
         self._landing.add(landing)
         landing.add_done_callback(self._landing.discard)
         await asyncio.shield(landing)
-        self._arrived.add(call.key)
+        self._arrived.add(key)
         return reply
 
     async def _wait_or_give_up(self, outcome: Verdict | TransportError, tries: _Tries) -> None:
@@ -166,20 +177,20 @@ class Calls:
         tries.accepted_before = self.flow.accepted
         if isinstance(outcome, TransportError):
             if isinstance(outcome, UnreachableError) and self.heard == 0:
-                raise self._unreachable(outcome)
-            await self._again(None, tries, _said(outcome), alive=alive)
+                raise self.unreachable(outcome)
+            await self._again(None, tries, said_by(outcome), alive=alive)
             return
         said = redacted(outcome.said, self.teacher)
         if outcome.kind == "auth":
-            raise self._no_entry(said)
+            raise self.no_entry(said)
         if outcome.kind == "no_recording":
             raise NoRecordingError(said)
         if outcome.kind == "rejected":
             raise RejectedError(outcome.problem, outcome.said)
         if outcome.kind == "stop":
-            raise self._gives_up(said, "correct model and base_url of this teacher in task.toml, or your account there")
+            raise self.gives_up(said, "correct model and base_url of this teacher in task.toml, or your account there")
         if outcome.wait_s is not None and outcome.wait_s > self.patience.longest_wait_s:
-            raise self._gives_up(f"asked to wait {outcome.wait_s:.0f} s: {said}", "repeat the command later")
+            raise self.gives_up(f"asked to wait {outcome.wait_s:.0f} s: {said}", "repeat the command later")
         if outcome.kind == "slow":
             await self._slower(outcome.wait_s, tries, said, alive=alive)
         else:
@@ -191,7 +202,7 @@ class Calls:
         tries.refusals_in_all += 1
         most = self.teacher.max_tries
         if tries.refusals >= most or tries.refusals_in_all >= most * REFUSALS_A_TRY:
-            raise self._gives_up(
+            raise self.gives_up(
                 f"refused {tries.refusals_in_all} times, the last with {said}", "lower max_in_flight, or repeat later"
             )
         if wait_s is None:
@@ -203,11 +214,11 @@ class Calls:
             if alive:
                 # Everybody else is being served: it is this item the server cannot take.
                 raise RejectedError(ApiProblem("", "", said), said)
-            raise self._gives_up(f"{tries.failures} tries failed, the last with: {said}", "repeat the command later")
+            raise self.gives_up(f"{tries.failures} tries failed, the last with: {said}", "repeat the command later")
         backoff_s = self.patience.backoff_s(tries.failures - 1, float(self.rng.random()))
         await self.flow.pause(max(backoff_s, wait_s or 0.0))
 
-    def _no_entry(self, said: str) -> TeacherAuthError:
+    def no_entry(self, said: str) -> TeacherAuthError:
         return TeacherAuthError(
             f"teacher {self.teacher.name}: the API refuses the key",
             expected=f"a key for {self.teacher.base_url} in the environment variable {self.teacher.api_key_env}",
@@ -215,7 +226,7 @@ class Calls:
             fix=f"export {self.teacher.api_key_env}=... and repeat the command",
         )
 
-    def _gives_up(self, said: str, fix: str) -> TeacherError:
+    def gives_up(self, said: str, fix: str) -> TeacherError:
         return TeacherError(
             f"teacher {self.teacher.name}: the API does not answer",
             expected=f"replies of {self.teacher.model} from {self.teacher.base_url}",
@@ -223,16 +234,16 @@ class Calls:
             fix=f"{fix}; every reply that arrived is kept",
         )
 
-    def _unreachable(self, error: UnreachableError) -> TeacherError:
+    def unreachable(self, error: UnreachableError) -> TeacherError:
         return TeacherError(
             f"teacher {self.teacher.name}: nothing answers at {self.teacher.base_url}",
             expected=f"an API in the shape {self.teacher.api}",
-            found=_said(error),
+            found=said_by(error),
             fix="start the server, or correct base_url of this teacher in task.toml",
         )
 
 
-def _said(error: TransportError) -> str:
+def said_by(error: TransportError) -> str:
     if isinstance(error, TimedOutError):
         return "no complete reply within timeout_s"
     kind = "connection broke" if isinstance(error, DisconnectedError) else "no connection"

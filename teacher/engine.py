@@ -11,6 +11,7 @@ from prompts.windows import WINDOW_TOKENS
 from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
 from stillhouse.task import Task, Teacher
+from teacher.batch import answered_in_batches, check_batch
 from teacher.calls import Calls
 from teacher.capabilities import plan_for
 from teacher.flow import Flow, Patience
@@ -43,6 +44,7 @@ async def ask(
         return []
     check_address(teacher)
     check_key(teacher)
+    check_batch(teacher)
     kind = kind_of(task)
     price = check_price(teacher, price_of(teacher, prices or load_prices()), budget)
     async with connection(teacher) as session:
@@ -61,6 +63,8 @@ async def ask(
             plan = plan_for(task, teacher, known, kind.styles())
             common = kind.frame(teacher, plan.style)
             run = Run(calls, plan, kind, common, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
+            if teacher.batch:
+                await answered_in_batches(run, items)
             await run.all(items)
         finally:
             await calls.land()

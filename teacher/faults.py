@@ -37,6 +37,21 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchFault:
+    """One thing going wrong with one batch, after the share `answered` of its requests was answered.
+
+    expired, cancelled   ends so; the rest is not worked on
+    failed               is refused as a whole, with `code` and `message`; nothing is answered
+    lost                 is taken, but the connection closes before a reply says so; all is answered
+    """
+
+    kind: Literal["expired", "cancelled", "failed", "lost"]
+    answered: float = 0.5
+    code: str = "invalid_request"
+    message: str = "a planned fault"
+
+
+@dataclass(frozen=True, slots=True)
 class Faults:
     """When it goes wrong. A text's own faults come before `first`, then `share`, then `always`.
 
@@ -48,6 +63,8 @@ class Faults:
     requests_per_s   more than that (with a burst of a tenth of a second) is answered 429 with retry-after-ms
     tokens_per_s     the same for tokens, sent and asked for
     latency_s        before every answer
+    batches          one fault, or None, for each of the first batches, in order
+    batch_s          how long a batch takes
     """
 
     first: Sequence[Fault] = ()
@@ -61,17 +78,23 @@ class Faults:
     requests_per_s: float | None = None
     tokens_per_s: float | None = None
     latency_s: float = 0.0
+    batches: Sequence[BatchFault | None] = ()
+    batch_s: float = 0.0
 
 
 @dataclass(slots=True)
 class RequestLog:
-    """What a recorded teacher has been asked: chat requests in all, whole replies by text, statuses, and the peak."""
+    """What a recorded teacher has been asked: requests in all, whole replies by text, statuses, and the peak.
+
+    `batches` has the number of requests of each batch; those are not among `requests`.
+    """
 
     requests: int = 0
     served: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     in_flight: int = 0
     most_in_flight: int = 0
+    batches: list[int] = field(default_factory=list)
 
 
 class Bucket:

@@ -9,24 +9,14 @@ from aiohttp import web
 
 from prompts.delimit import asked_about, enclosed
 from teacher.faults import Fault, FaultPlay, Faults, RequestLog
+from teacher.playback_answers import HEADERS, Unfit, check_key, error_response, json_response
+from teacher.playback_batches import Answer, BatchDesk
 from teacher.playback_replies import Api, Question, error_of, reply_of, without_answer
 from teacher.wire import CHAT_PATH, tokens_about
 from teacher.wire_anthropic import MESSAGES_PATH
 
 MOST_BYTES = 16 * 1024 * 1024
-HEADERS = {"x-stillhouse-recorded": "true"}
 DRIPS = 10
-
-
-class Unfit(Exception):  # noqa: N818 - it is an answer, not an error
-    """A request that gets an error response."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-    def response(self, api: Api) -> web.Response:
-        return _error(api, self.status, self.code, self.message)
 
 
 def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: RequestLog) -> web.Application:
@@ -73,25 +63,33 @@ def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: Reque
             }
             for name, said in sorted(models.items())
         ]
-        return _json(200, {"object": "list", "data": entries})
+        return json_response(200, {"object": "list", "data": entries})
 
     app = web.Application(client_max_size=MOST_BYTES)
     app.router.add_post("/v1" + CHAT_PATH, asked)
     app.router.add_post("/v1" + MESSAGES_PATH, asked)
     app.router.add_get("/v1/models", listed)
+    BatchDesk(faults, log, _batched(models, play, log)).add_to(app)
     return app
 
 
-def check_key(request: web.Request, api_key: str | None) -> None:
-    """Where each API wants it: Anthropic's in a header of its own, beside the version it is asked in."""
-    if request.path.startswith("/v1" + MESSAGES_PATH):
-        if "anthropic-version" not in request.headers:
-            raise Unfit(400, "invalid_request", "anthropic-version: header is required")
-        known = api_key is None or request.headers.get("x-api-key") == api_key
-    else:
-        known = api_key is None or request.headers.get("Authorization") == f"Bearer {api_key}"
-    if not known:
-        raise Unfit(401, "invalid_api_key", "Incorrect API key provided.")
+def _batched(models: Mapping[str, Mapping[str, str]], play: FaultPlay, log: RequestLog) -> Answer:
+    def batched(api: Api, body: bytes) -> tuple[int, bytes]:
+        """One request of a batch: faults of the connection cannot happen to it."""
+        try:
+            question = question_in(api, body, models)
+            fault = play.next(question.text, 0)
+            if fault is not None and fault.kind == "status":
+                return fault.status, orjson.dumps(error_of(api, fault.status, fault.code, fault.message))
+            content = recorded_reply(question, models)
+        except Unfit as unfit:
+            return unfit.status, orjson.dumps(error_of(api, unfit.status, unfit.code, unfit.message))
+        if fault is not None and fault.kind == "content":
+            return 200, reply_of(question, fault.content, fault.finish_reason, fault.refusal)
+        log.served[question.text] += 1
+        return 200, reply_of(question, content)
+
+    return batched
 
 
 def question_in(api: Api, body: bytes, models: Mapping[str, Mapping[str, str]]) -> Question:
@@ -174,17 +172,9 @@ async def _piecewise(request: web.Request, fault: Fault, body: bytes) -> web.Str
 
 
 def _planned_error(api: Api, fault: Fault) -> web.Response:
-    response = _error(api, fault.status, fault.code, fault.message)
+    response = error_response(api, fault.status, fault.code, fault.message)
     if fault.retry_after_s is not None:
         response.headers["Retry-After"] = f"{fault.retry_after_s:g}"
     if fault.retry_after_ms is not None:
         response.headers["retry-after-ms"] = f"{fault.retry_after_ms:g}"
     return response
-
-
-def _error(api: Api, status: int, code: str, message: str) -> web.Response:
-    return _json(status, error_of(api, status, code, message))
-
-
-def _json(status: int, value: object) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json", headers=HEADERS)

@@ -27,6 +27,7 @@ PROMPTS_SAMPLED = 200
 # Languages and tokenisers differ: an honest interval lets a token be 3 to 5 bytes, around the heuristic's 4.
 BYTES_A_TOKEN_LOW, BYTES_A_TOKEN_HIGH = 3.0, 5.0
 REPLY_TOKENS = 30  # about what {"label": ..., "confidence": ..., "second": ...} takes
+BATCH_SHARE = 0.5  # of the price, for what is handed in as a batch: OpenAI's and Anthropic's list price
 REPLY_SHARE = 0.5  # of its room that a reply takes in kinds with more than a label
 
 
@@ -71,7 +72,7 @@ def price_of(teacher: Teacher, table: PriceTable) -> Price | None:
 
     A model of the table asked at a local address has its price all the same: that is a proxy to a paid API.
     """
-    if teacher.recording is not None:
+    if teacher.recording is not None or teacher.local is not None:
         return FREE
     if is_local(teacher.base_url):
         return table.models.get(teacher.model, FREE)
@@ -133,8 +134,12 @@ def estimate(
     output = round(REPLY_SHARE * room) if common.template else min(REPLY_TOKENS, room)
     price = price_of(teacher, table or load_prices())
 
+    share = BATCH_SHARE if teacher.batch else 1.0
+
     def cost(bytes_a_call: float, bytes_a_token: float, output_tokens: int) -> float | None:
-        return None if price is None else price.cost_usd(calls * bytes_a_call / bytes_a_token, replies * output_tokens)
+        if price is None:
+            return None
+        return share * price.cost_usd(calls * bytes_a_call / bytes_a_token, replies * output_tokens)
 
     return Estimate(
         calls=calls,
@@ -174,6 +179,10 @@ class BudgetGuard:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
             await turn
+        self.reserved_usd += worst_usd
+
+    def owe(self, worst_usd: float) -> None:
+        """Reserve what was asked for in an earlier run, whether it fits or not: it will be charged."""
         self.reserved_usd += worst_usd
 
     def settle(self, worst_usd: float, cost_usd: float, *, in_doubt: bool = False) -> None:

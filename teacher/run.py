@@ -126,19 +126,43 @@ class Run:
         replies = [job.known.get(call.key) or await self.calls.reply(call) for call in part.calls]
         heard += replies
         reading = read_replies(self.kind, self.common, part.item, replies)
-        if self.plan.how == "decision" or not worth_repair(reading, replies):
+        call = self._repair(job, part, reading, replies)
+        if call is None:
             return reading
+        known = self.calls.ledger.known([call.key])
+        again = known.get(call.key) or await self.calls.reply(call)
+        heard.append(again)
+        return repaired(read_replies(self.kind, self.common, part.item, [again]))
+
+    def _repair(self, job: Job, part: Part, reading: Reading, replies: Sequence[StoredReply]) -> Call | None:
+        """The call that asks again, where that may help."""
+        if self.plan.how == "decision" or not worth_repair(reading, replies):
+            return None
         cut_off = reading.status == "truncated"
-        call = self._call(
+        return self._call(
             job.item,
             part.prompt if cut_off else repair(self.common, part.prompt, said(replies)),
             self.plan.asking_again(self.common, part.item, cut_off=cut_off),
             REPAIR_SAMPLE,
         )
-        known = self.calls.ledger.known([call.key])
-        again = known.get(call.key) or await self.calls.reply(call)
-        heard.append(again)
-        return repaired(read_replies(self.kind, self.common, part.item, [again]))
+
+    def lacking(self, items: Sequence[Item]) -> Iterator[Call]:
+        """The calls without a reply that votes on the items need, each once: repairs once the first reply is there."""
+        seen = set(self.calls.refused)
+        for job in self._jobs(items):
+            for part in job.parts:
+                for call in self._lacking(job, part):
+                    if call.key not in seen:
+                        seen.add(call.key)
+                        yield call
+
+    def _lacking(self, job: Job, part: Part) -> list[Call]:
+        missing = [call for call in part.calls if call.key not in job.known]
+        if missing:
+            return missing
+        replies = [job.known[call.key] for call in part.calls]
+        again = self._repair(job, part, read_replies(self.kind, self.common, part.item, replies), replies)
+        return [] if again is None or self.calls.ledger.known([again.key]) else [again]
 
     def _call(self, item: Item, prompt: Prompt, asking: Asking, sample: int) -> Call:
         teacher = self.calls.teacher

@@ -54,18 +54,27 @@ async def connection(teacher: Teacher) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> Response:
-    return await _exchange(session, "POST", url, body)
+async def post(
+    session: aiohttp.ClientSession, url: str, body: bytes, *, kind: str | None = None, timeout_s: float | None = None
+) -> Response:
+    """`kind` is another Content-Type than JSON; `timeout_s` another than the teacher's, for what is large."""
+    return await _exchange(session, "POST", url, body, kind, timeout_s)
 
 
-async def get(session: aiohttp.ClientSession, url: str) -> Response:
-    return await _exchange(session, "GET", url, None)
+async def get(session: aiohttp.ClientSession, url: str, *, timeout_s: float | None = None) -> Response:
+    return await _exchange(session, "GET", url, None, None, timeout_s)
 
 
-async def _exchange(session: aiohttp.ClientSession, method: str, url: str, body: bytes | None) -> Response:
+async def _exchange(
+    session: aiohttp.ClientSession, method: str, url: str, body: bytes | None, kind: str | None, timeout_s: float | None
+) -> Response:
+    timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S) if timeout_s else session.timeout
+    headers = {"Content-Type": kind} if kind else None
     try:
         # Redirects are not followed: the key would go along.
-        async with session.request(method, url, data=body, allow_redirects=False) as response:
+        async with session.request(
+            method, url, data=body, allow_redirects=False, headers=headers, timeout=timeout
+        ) as response:
             return Response(response.status, response.headers, await response.read())
     except aiohttp.ClientConnectorError as error:
         raise UnreachableError(str(error)) from error

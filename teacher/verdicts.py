@@ -23,6 +23,19 @@ _OUT_OF_CREDIT = re.compile(r"credit balance is too low", re.IGNORECASE)
 _FILTERED = re.compile(r"content.?(filter|policy|management)", re.IGNORECASE)
 
 
+STATUS_OF_ERROR = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "no_recording": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "overloaded_error": 529,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`status` is the HTTP status it was read from, for whoever reports it."""
@@ -53,6 +66,11 @@ def is_too_long(status: int, problem: ApiProblem) -> bool:
 
 def is_filtered(status: int, problem: ApiProblem) -> bool:
     return status == 400 and bool(_FILTERED.search(f"{problem.code} {problem.message}"))
+
+
+def asked_status(error_type: str) -> int:
+    """The HTTP status of an error of Anthropic's that comes without one, as in the results of a batch."""
+    return STATUS_OF_ERROR.get(error_type, 500)
 
 
 def _kind(response: Response, problem: ApiProblem) -> Kind:
