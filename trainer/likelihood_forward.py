@@ -25,7 +25,7 @@ def prefix_cache(model: Any, prefix: Tokens) -> Any:
     cache = DynamicCache()
     if len(prefix):
         last = {"logits_to_keep": 1} if "logits_to_keep" in parameters(model) else {}
-        model(input_ids=_ids([list(prefix)]), past_key_values=cache, use_cache=True, **last)
+        model(input_ids=_ids([list(prefix)]), use_cache=True, **{_cache_name(model): cache}, **last)
     return cache
 
 
@@ -50,8 +50,8 @@ def tree_scores(model: Any, cache: Any, read: int, tries: Sequence[Trie]) -> lis
         input_ids=_ids([np.concatenate([trie.tokens for trie in tries]).tolist()]),
         position_ids=_ids([(read + np.concatenate([trie.depths for trie in tries])).tolist()]),
         attention_mask=_additive(seen, model.dtype),
-        past_key_values=_copied(cache),
         use_cache=True,
+        **{_cache_name(model): _copied(cache)},
         **({"logits_to_keep": keep} if few else {}),
     )
     logits = out.logits[0] if few else out.logits[0, keep]
@@ -91,20 +91,48 @@ def seq2seq_scores(model: Any, inputs: Sequence[Tokens], trie: Trie) -> list[NDA
     states = model.get_encoder()(input_ids=ids, attention_mask=mask).last_hidden_state
     decoded, _ = _right_padded(paths)
     width, many = _longest(decoded), len(paths)
-    size = max(1, min(LOGITS // (width * many * _vocabulary(model)), STATES // (states[0].numel() * many)))
+    fit = min(LOGITS // (width * many * _vocabulary(model)), STATES // (states[0].numel() * many))
+    size = 1 if device().type == "cpu" and width > 1 else max(1, fit)  # a single text is not copied for its rows
     at = where[trie.edge_from]
     found = []
     for start in range(0, len(inputs), size):
-        own = states[start : start + size]
-        out = model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=own.repeat_interleave(many, 0)),
-            attention_mask=mask[start : start + size].repeat_interleave(many, 0),
-            decoder_input_ids=decoded.repeat(len(own), 1),
-            use_cache=False,
-        )
-        for logits in out.logits.unflatten(0, (len(own), many)):
-            found.append(_picked(logits.flatten(0, 1), at[:, 0] * width + at[:, 1], trie.edge_token))  # noqa: PERF401
+        part = slice(start, start + size)
+        logits = _decoded(model, BaseModelOutput(last_hidden_state=states[part]), mask[part], decoded)
+        found += [_picked(own.flatten(0, 1), at[:, 0] * width + at[:, 1], trie.edge_token) for own in logits]
     return found
+
+
+def _decoded(model: Any, encoded: Any, mask: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """(n, r, t, v): every row of (r, t) after each of n encoded texts.
+
+    All rows begin with the same token. It goes first and alone: what the decoder makes of the encoded text then is
+    there for all rows, and is most of the work.
+    """
+    many, longest = rows.shape
+    n = len(mask)
+    out = model(
+        encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=rows[:1, :1].repeat(n, 1), use_cache=True
+    )
+    logits: torch.Tensor = out.logits[:, None].expand(-1, many, -1, -1)
+    if longest == 1:
+        return logits
+    cache = out.past_key_values
+    for layer in (*cache.self_attention_cache.layers, *cache.cross_attention_cache.layers):
+        layer.keys, layer.values = _for_rows(layer.keys, many), _for_rows(layer.values, many)
+    encoded.last_hidden_state = _for_rows(encoded.last_hidden_state, many)
+    rest = model(
+        encoder_outputs=encoded,
+        attention_mask=_for_rows(mask, many),
+        decoder_input_ids=rows[:, 1:].repeat(n, 1),
+        use_cache=True,
+        **{_cache_name(model): cache},
+    ).logits
+    return torch.cat([logits, rest.unflatten(0, (n, many))], dim=2)
+
+
+def _for_rows(each: torch.Tensor, many: int) -> torch.Tensor:
+    """(n, ...) -> (n * many, ...); of a single text without copying it."""
+    return each[:, None].expand(-1, many, *each.shape[1:]).flatten(0, 1)
 
 
 def reads_trees(model: Any) -> bool:
@@ -136,6 +164,10 @@ def _picked(logits: torch.Tensor, places: NDArray[np.int64], tokens: NDArray[np.
     picked = scores[index, torch.from_numpy(tokens).to(logits.device)] - scores.logsumexp(dim=1)[index]
     out: NDArray[np.float64] = picked.double().cpu().numpy()
     return out
+
+
+def _cache_name(model: Any) -> str:
+    return "cache" if "cache" in parameters(model) else "past_key_values"
 
 
 def _additive(seen: NDArray[np.bool_], dtype: torch.dtype) -> torch.Tensor:
