@@ -132,6 +132,31 @@ def plan(
         say(planned.to_json(), planned.text(with_prompt=prompt), as_json=as_json)
 
 
+@app.command()
+def trial(
+    task: TaskFile,
+    run: RunOption = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="On the run's blind answers, also where the task has gold.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare the task's teachers on the same human-labelled items, and say which to take. What it pays for, the run has.
+
+    Examples:
+        stillhouse trial examples/helpdesk/team.toml
+
+        stillhouse trial mytask/task.toml --run runs/mytask --blind
+
+    """
+    from loop.trial import trial as try_teachers
+
+    with clear_errors():
+        found = try_teachers(task, run, blind=blind, quiet=quiet)
+        say(found.to_json(), found.text(), as_json=as_json)
+
+
 @app.command(name="run")
 def run_(
     task: TaskFile,
