@@ -32,7 +32,7 @@ class GroupCommitter:
             raise sqlite3.ProgrammingError("the store is closed")  # nobody would ever answer
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put((statements, done))
-        await asyncio.shield(done)  # a cancelled caller must not undo what is being written
+        await done  # a caller that is cancelled only stops waiting: nothing here looks at `done` before it is written
 
     def close(self) -> None:
         self._closed = True
@@ -66,9 +66,13 @@ class GroupCommitter:
             for entry in group:  # a row that cannot be kept must not take its neighbours' paid replies with it
                 self._write([entry])
             return
+        # A loop is woken once for a whole group: each time costs it a system call and a turn.
+        waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         for _, done in group:
-            with suppress(RuntimeError):  # the caller's event loop is gone: it was written all the same
-                done.get_loop().call_soon_threadsafe(_settle, done, failure)
+            waiting.setdefault(done.get_loop(), []).append(done)
+        for loop, all_done in waiting.items():
+            with suppress(RuntimeError):  # the callers' event loop is gone: it was written all the same
+                loop.call_soon_threadsafe(_settle, all_done, failure)
 
 
 @contextmanager
@@ -84,10 +88,11 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _settle(done: "asyncio.Future[None]", failure: Exception | None) -> None:
-    if done.cancelled():
-        return
-    if failure is None:
-        done.set_result(None)
-    else:
-        done.set_exception(failure)
+def _settle(all_done: "Sequence[asyncio.Future[None]]", failure: Exception | None) -> None:
+    for done in all_done:
+        if done.cancelled():
+            continue
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
