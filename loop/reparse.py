@@ -15,7 +15,7 @@ from loop.teach import CAPABILITIES
 from prompts.parse import Reading
 from prompts.render import Frame
 from stillhouse.errors import TeacherAuthError
-from stillhouse.ledger import StoredReply
+from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Item, Vote
 from stillhouse.store import ReadVote, Store
 from stillhouse.task import Teacher
@@ -88,6 +88,12 @@ class LedgerAlone:
 
     async def failed(self, request_key: str) -> None:
         """Nothing was sent, so there is nothing to take back."""
+
+    def note_batch(self, note: BatchNote) -> None:
+        raise NoRecordingError(f"batch {note.name} is not handed in")
+
+    def batches(self, source: str) -> list[BatchNote]:
+        return self._store.batches(source)
 
     def record_votes(self, votes: Iterable[Vote]) -> None:
         """The votes that `ask` returns are compared before they are kept."""
@@ -183,7 +189,7 @@ class _Teacher:
         """Items with several replies: which is a sample, a window or a repair only the engine knows, so it asks for
         them as it did, of a ledger that sends nothing. Second: why others have no vote.
         """
-        teacher = self._teacher
+        teacher = self._teacher.model_copy(update={"batch": False})  # nothing is handed in, whatever came from one
         if teacher.recording is not None:
             teacher = teacher.model_copy(update={"base_url": NOWHERE})  # as in a run, it is on this machine
         elif memory_key(teacher) not in self._capabilities:
