@@ -14,7 +14,8 @@ from trainer.likelihood_trie import Tokens, Trie, trie_of
 
 LOGITS = 2**27  # of a batch of rows at most: half a gigabyte in float32
 STATES = 2**28  # numbers of encoded texts that are repeated for the rows of a decoder
-PROBE_TOKENS = 12
+KNOWN_LAYERS = frozenset({"full_attention", "sliding_attention"})
+PROBE_TOKENS, LONGEST_PROBE = 12, 64
 
 
 @torch.inference_mode()
@@ -46,10 +47,11 @@ def tree_scores(model: Any, cache: Any, read: int, tries: Sequence[Trie]) -> lis
     asked, places = np.unique(parents, return_inverse=True)
     keep = torch.from_numpy(asked).to(device())
     few = "logits_to_keep" in parameters(model)
+    at = read + np.concatenate([trie.depths for trie in tries])
     out = model(
         input_ids=_ids([np.concatenate([trie.tokens for trie in tries]).tolist()]),
-        position_ids=_ids([(read + np.concatenate([trie.depths for trie in tries])).tolist()]),
-        attention_mask=_additive(seen, model.dtype),
+        position_ids=_ids([at.tolist()]),
+        attention_mask=_masks(model, seen, at, np.concatenate([np.arange(read), at])),
         use_cache=True,
         **{_cache_name(model): _copied(cache)},
         **({"logits_to_keep": keep} if few else {}),
@@ -140,9 +142,12 @@ def reads_trees(model: Any) -> bool:
 
     Recurrent models, and those that count positions by themselves, do not.
     """
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, _vocabulary(model), PROBE_TOKENS).tolist()
-    prefix, rest = tokens[:4], tokens[4:]
+    text = model.config.get_text_config()
+    if set(getattr(text, "layer_types", None) or ()) - KNOWN_LAYERS:
+        return False
+    size = PROBE_TOKENS + min(int(getattr(text, "sliding_window", None) or 0), LONGEST_PROBE)
+    tokens = np.random.default_rng(0).integers(0, _vocabulary(model), size).tolist()
+    prefix, rest = tokens[:-8], tokens[-8:]
     trie = trie_of([rest[:3], [*rest[:2], *rest[4:7]], [*rest[:2], rest[4], *rest[1:4]]], [1, 1, 1])
     try:
         tree = tree_scores(model, prefix_cache(model, prefix), len(prefix), [trie])[0]
@@ -164,6 +169,20 @@ def _picked(logits: torch.Tensor, places: NDArray[np.int64], tokens: NDArray[np.
     picked = scores[index, torch.from_numpy(tokens).to(logits.device)] - scores.logsumexp(dim=1)[index]
     out: NDArray[np.float64] = picked.double().cpu().numpy()
     return out
+
+
+def _masks(
+    model: Any, seen: NDArray[np.bool_], at: NDArray[np.int64], keys: NDArray[np.int64]
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """The mask of a tree's nodes, at positions `at`; of layers that look back only so far, what they see of it."""
+    text = model.config.get_text_config()
+    window = getattr(text, "sliding_window", None)
+    if not window:
+        return _additive(seen, model.dtype)
+    near = _additive(seen & (at[:, None] - keys[None] < window), model.dtype)
+    if not getattr(text, "layer_types", None):
+        return near
+    return {"full_attention": _additive(seen, model.dtype), "sliding_attention": near}
 
 
 def _cache_name(model: Any) -> str:

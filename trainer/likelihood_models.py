@@ -18,6 +18,7 @@ Way = Literal["tree", "rows", "seq2seq"]
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 RELATIVE = frozenset({"t5", "mt5", "umt5"})  # their positions have no end, whatever n_positions says
 UNLIMITED = 10**9
+SAID = "answered"  # stands for an answer where a chat template is asked how a turn ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +88,14 @@ class LocalModel:
     @cached_property
     def _closing(self) -> int:
         """The token that ends the model's turn, as the chat template has it."""
-        said = self._rendered([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], ask=False)
-        after: list[int] = self.tokenizer(said[said.rindex("b") + 1 :], add_special_tokens=False).input_ids
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}]
+        _, _, end = self._rendered(turns, ask=False).rpartition(SAID)
+        after: list[int] = self.tokenizer(end, add_special_tokens=False).input_ids
         return after[0] if after else int(self.tokenizer.eos_token_id)
 
     @cached_property
     def _specials(self) -> Sequence[str]:
-        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        added = {k: t for k, t in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if t.special}
         return sorted(
             {str(t) for t in (*self.tokenizer.all_special_tokens, *map(str, added.values())) if len(str(t)) > 1}
         )
@@ -159,10 +161,10 @@ def _writes(name: str, folder: Path) -> bool:
 
 
 def _longest(config: Any, tokenizer: Any) -> int:
-    """What positions, a sliding window (the tree's mask has none) and the tokenizer allow."""
+    """What positions and the tokenizer allow."""
     text = config.get_text_config()
     if text.model_type in RELATIVE:
         return UNLIMITED
-    sizes = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions", "sliding_window")]
+    sizes = [getattr(text, key, None) for key in ("max_position_embeddings", "n_positions")]
     limits = [int(size) for size in (*sizes, tokenizer.model_max_length) if size and size < UNLIMITED]
     return min(limits, default=UNLIMITED)

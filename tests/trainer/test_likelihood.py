@@ -30,7 +30,7 @@ USERS = tuple(
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LocalModel]:
     folder = tmp_path_factory.mktemp("models")
-    wanted = ["llama", "llama-chat", "gpt2", "neox", "mamba", "t5", "mbart"]
+    wanted = ["llama", "llama-chat", "gpt2", "neox", "mistral", "gemma3", "mamba", "t5", "mbart"]
     return {
         name: load_local(
             str(write_writer(folder / name, name.removesuffix("-chat"), chat=name.endswith("-chat"), seed=number))
@@ -65,7 +65,7 @@ def _sum(logits: torch.Tensor, tokens: list[int], start: int) -> float:
     return sum(float(log_p[place - 1, tokens[place]]) for place in range(start, len(tokens)))
 
 
-@pytest.mark.parametrize("family", ["llama", "llama-chat", "gpt2", "neox", "t5", "mbart", "mamba"])
+@pytest.mark.parametrize("family", ["llama", "llama-chat", "gpt2", "neox", "mistral", "gemma3", "t5", "mbart", "mamba"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -90,7 +90,7 @@ def test_equal_to_one_forward_an_answer(models: dict[str, LocalModel], family: s
 def test_the_way_is_found_out(models: dict[str, LocalModel]) -> None:
     """Models with attention and given positions read trees; a recurrent one is asked row by row."""
     ways = {name: local.way for name, local in models.items()}
-    assert ways == dict.fromkeys(("llama", "llama-chat", "gpt2", "neox"), "tree") | {
+    assert ways == dict.fromkeys(("llama", "llama-chat", "gpt2", "neox", "mistral", "gemma3"), "tree") | {
         "mamba": "rows",
         "t5": "seq2seq",
         "mbart": "seq2seq",

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from tokenizers import processors
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     MBartConfig,
     MBartForConditionalGeneration,
+    MistralConfig,
+    MistralForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -26,7 +30,7 @@ CHAT = (
 
 
 def write_writer(folder: Path, family: str, *, chat: bool = False, seed: int = 0, positions: int = 2048) -> Path:
-    """Save a model of about 100,000 random weights to `folder`; "t5", "mbart", "neox", "mamba", "llama" or "gpt2".
+    """Save a model of about 100,000 random weights to `folder`; "t5", "mbart", "neox", "mamba", "mistral", "gemma3", "llama" or "gpt2".
 
     `positions` are those of a Llama.
     """
@@ -87,4 +91,10 @@ def _model(family: str, size: int) -> Any:
     if family == "neox":
         heads = {"num_attention_heads": 4, "intermediate_size": 128, "max_position_embeddings": 1024}
         return GPTNeoXForCausalLM(GPTNeoXConfig(**common, **heads))
+    if family in {"mistral", "gemma3"}:  # both look back only so far; Gemma in every other layer
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128}
+        windowed = common | heads | {"max_position_embeddings": 1024, "sliding_window": 24}
+        if family == "mistral":
+            return MistralForCausalLM(MistralConfig(**windowed))
+        return Gemma3ForCausalLM(Gemma3TextConfig(**windowed, layer_types=["sliding_attention", "full_attention"]))
     return MambaForCausalLM(MambaConfig(**common, state_size=8))
