@@ -14,7 +14,7 @@ from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.records import Item
 from stillhouse.store import STORE_FILE, Store
 from stillhouse.task import Teacher
-from teacher.capabilities import Capabilities, capabilities_from_json, memory_key, plan_of
+from teacher.capabilities import Capabilities, capabilities_from_json, memory_key, plan_for
 from teacher.prices import Estimate, estimate
 
 
@@ -165,6 +165,6 @@ def _prompt(project: Project, done: _Done, item: Item) -> str:
         choice = choice_of(project.task, teacher)
         _, first = windows_of(item, teacher.context_tokens or WINDOW_TOKENS)[0]
         return f"--- system ---\n{choice.common.system}\n--- user ---\n{choice.message(first)}{choice.tails[0]}\n"
-    plan = plan_of(teacher, done.known(teacher), kind.styles())
+    plan = plan_for(project.task, teacher, done.known(teacher), kind.styles())
     _, first = plan.windows(item, teacher.context_tokens or WINDOW_TOKENS)[0]
     return fill(kind.frame(teacher, plan.style), first).text()

@@ -80,7 +80,7 @@ class LedgerAlone:
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return self._store.known(request_keys)
 
-    async def sending(self, request_key: str, item_id: str, source: str) -> None:  # noqa: ARG002
+    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:  # noqa: ARG002
         raise NoRecordingError(f"{item_id} is not in the ledger")
 
     async def arrived(self, reply: StoredReply) -> None:

@@ -22,7 +22,7 @@ def ask_teachers(project: Project, store: Store, items: Sequence[Item], display:
     """
     voted = {(vote.item_id, vote.source) for vote in store.votes()}
     capabilities = store.note(CAPABILITIES, {})
-    guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd())
+    guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd(), store.in_doubt_usd())
     for teacher in project.task.teachers:
         missing = [item for item in items if (item.id, teacher.name) not in voted]
         if not missing:

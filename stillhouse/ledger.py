@@ -46,8 +46,11 @@ class Ledger(Protocol):
         """Replies that already arrived, by request key: they are never paid for twice."""
         ...
 
-    async def sending(self, request_key: str, item_id: str, source: str) -> None:
-        """Durable note that a request is about to be sent; without an `arrived` after a crash it is in doubt."""
+    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        """Durable note that a request is about to be sent; without an `arrived` after a crash it is in doubt.
+
+        Sent again without `failed` or `arrived` in between, the earlier try stays in doubt with its `worst_usd`.
+        """
         ...
 
     async def arrived(self, reply: StoredReply) -> None:
@@ -55,7 +58,7 @@ class Ledger(Protocol):
         ...
 
     async def failed(self, request_key: str) -> None:
-        """The request was answered with an error that costs nothing (401, 429, 5xx): no longer in doubt."""
+        """The last try was answered with an error that costs nothing (401, 429, 5xx): no longer in doubt."""
         ...
 
     def record_votes(self, votes: Iterable[Vote]) -> None:
@@ -83,7 +86,8 @@ class MemoryLedger:
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return {key: self.replies[key] for key in request_keys if key in self.replies}
 
-    async def sending(self, request_key: str, item_id: str, source: str) -> None:
+    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        del worst_usd
         self.in_doubt[request_key] = (item_id, source)
 
     async def arrived(self, reply: StoredReply) -> None:

@@ -103,11 +103,14 @@ class Store:
                 found[row[0]] = StoredReply(row[0], row[1], row[2], row[3], unpack.decompress(row[4]), *row[5:])
         return found
 
-    async def sending(self, request_key: str, item_id: str, source: str) -> None:
+    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        # Still in flight from an earlier try: nobody heard what became of that one, and now nobody will.
         await self._grouped(
-            "INSERT INTO requests VALUES (?, ?, ?, 'in_flight') "
-            "ON CONFLICT (request_key) DO UPDATE SET state = 'in_flight'",
-            (request_key, item_id, source),
+            "INSERT INTO requests (request_key, item_id, source, state, worst_usd) VALUES (?, ?, ?, 'in_flight', ?) "
+            "ON CONFLICT (request_key) DO UPDATE SET doubts = doubts + (state = 'in_flight'), "
+            "doubt_usd = doubt_usd + (state = 'in_flight') * worst_usd, "
+            "state = 'in_flight', worst_usd = excluded.worst_usd",
+            (request_key, item_id, source, worst_usd),
         )
 
     async def arrived(self, reply: StoredReply) -> None:
@@ -167,8 +170,15 @@ class Store:
         return sorted(notes, key=lambda note: (note.noted_at_s, note.name))
 
     def in_doubt(self) -> int:
-        """Requests that were in flight at a crash: they may have been paid for, and their reply never arrived."""
-        return int(self._rows("SELECT count(*) FROM requests WHERE state = 'in_doubt'")[0][0])
+        """How often a request was sent and its reply never heard, at a crash or a timeout: it may have been paid for.
+
+        One that was sent again, and answered, stays counted.
+        """
+        return int(self._rows("SELECT coalesce(sum(doubts), 0) FROM requests")[0][0])
+
+    def in_doubt_usd(self) -> float:
+        """The most that those may have cost, beside what is spent."""
+        return float(self._rows("SELECT coalesce(sum(doubt_usd), 0) FROM requests")[0][0])
 
     def spent_usd(self) -> float:
         return float(self._rows("SELECT coalesce(sum(cost_usd), 0) FROM replies")[0][0])
@@ -310,7 +320,10 @@ def _opened(path: Path, *, read_only: bool) -> sqlite3.Connection:
                 db.execute("PRAGMA synchronous = FULL")
                 db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_A_CHECKPOINT}")
                 # What was in flight when an earlier process died may have been paid for: say so, and never forget it.
-                db.execute("UPDATE requests SET state = 'in_doubt' WHERE state = 'in_flight'")
+                db.execute(
+                    "UPDATE requests SET state = 'in_doubt', doubts = doubts + 1, doubt_usd = doubt_usd + worst_usd "
+                    "WHERE state = 'in_flight'"
+                )
         except BaseException:
             db.close()
             raise

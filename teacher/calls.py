@@ -72,7 +72,6 @@ class _Tries:
     refusals: int = 0
     refusals_in_all: int = 0
     accepted_before: int = 0
-    in_doubt: bool = False
 
 
 @dataclass(slots=True)
@@ -107,7 +106,7 @@ class Calls:
         try:
             tries = _Tries(accepted_before=self.flow.accepted)
             while True:
-                outcome = await self._attempt(call, tries)
+                outcome = await self._attempt(call)
                 if isinstance(outcome, StoredReply):
                     return outcome
                 await self._wait_or_give_up(outcome, tries)
@@ -120,7 +119,7 @@ class Calls:
         if self._landing:
             await asyncio.gather(*self._landing, return_exceptions=True)
 
-    async def _attempt(self, call: Call, tries: _Tries) -> StoredReply | Verdict | TransportError:
+    async def _attempt(self, call: Call) -> StoredReply | Verdict | TransportError:
         await self.guard.reserve(call.worst_usd)
         cost_usd, in_doubt = 0.0, False
         try:
@@ -128,7 +127,7 @@ class Calls:
             try:
                 if self.flow.halted:
                     raise StoppedError
-                await self.ledger.sending(call.key, call.item_id, self.teacher.name)
+                await self.ledger.sending(call.key, call.item_id, self.teacher.name, call.worst_usd)
                 self.sent += 1
                 cost_usd, in_doubt = call.worst_usd, True
                 response = await post(
@@ -154,8 +153,7 @@ class Calls:
             outcome = verdict
         finally:
             self.guard.settle(call.worst_usd, cost_usd, in_doubt=in_doubt)
-        tries.in_doubt |= in_doubt
-        if not tries.in_doubt:
+        if not in_doubt:
             await self.ledger.failed(call.key)
         return outcome
 

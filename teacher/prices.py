@@ -155,14 +155,14 @@ def estimate(
 class BudgetGuard:
     """Keeps what all teachers spend under a cap: the worst case is reserved before a call, the true cost settled after.
 
-    `spent_usd` starts at what earlier runs spent. What may have been charged without a reply (a timeout) counts at
-    its worst case, in `in_doubt_usd`.
+    `spent_usd` starts at what earlier runs spent. What may have been charged without a reply (a timeout, a crash) counts
+    at its worst case, in `in_doubt_usd`, which starts at that of earlier runs.
     """
 
-    def __init__(self, cap_usd: float | None, spent_usd: float = 0.0) -> None:
+    def __init__(self, cap_usd: float | None, spent_usd: float = 0.0, in_doubt_usd: float = 0.0) -> None:
         self.cap_usd = cap_usd
         self.spent_usd = spent_usd
-        self.in_doubt_usd = 0.0
+        self.in_doubt_usd = in_doubt_usd
         self.reserved_usd = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import StoreError, StoreLockedError, StoreTooNewError
-from stillhouse.ledger import StoredReply
+from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Answer, Item, Pick, RoundRecord, Vote
 from stillhouse.store import STORE_FILE, Store
 
@@ -145,6 +145,46 @@ def test_a_request_is_in_doubt_only_if_nothing_came_back(tmp_path: Path) -> None
     for _ in range(2):
         with Store(tmp_path) as store:
             assert store.in_doubt() == 1
+
+
+def test_a_request_that_was_in_doubt_stays_so_when_it_is_sent_again(tmp_path: Path) -> None:
+    """Both may have been paid for: the one that was never heard of at its worst, the one that arrived as it says."""
+    with Store(tmp_path) as store:
+        asyncio.run(store.sending("k", "i", "s", 0.5))
+    with Store(tmp_path) as store:
+        assert (store.in_doubt(), store.in_doubt_usd()) == (1, 0.5)
+        _pay(store, _reply("k", 0.25))
+        assert (store.in_doubt(), store.in_doubt_usd(), store.spent_usd()) == (1, 0.5, 0.25)
+    with Store(tmp_path) as store:
+        assert (store.in_doubt(), store.in_doubt_usd()) == (1, 0.5)
+
+
+def test_each_try_of_a_request_is_in_doubt_for_itself(tmp_path: Path) -> None:
+    """Timed out, timed out, refused, killed: the refusal cost nothing, the other three may have."""
+
+    async def run(store: Store) -> None:
+        for worst_usd in (0.5, 0.25, 0.125):
+            await store.sending("k", "i", "s", worst_usd)
+        await store.failed("k")
+        await store.sending("k", "i", "s", 1.0)
+
+    with Store(tmp_path) as store:
+        asyncio.run(run(store))
+        assert (store.in_doubt(), store.in_doubt_usd()) == (2, 0.75)
+    with Store(tmp_path) as store:
+        assert (store.in_doubt(), store.in_doubt_usd()) == (3, 1.75)
+
+
+def test_batches_come_back_oldest_first_and_a_newer_note_replaces(tmp_path: Path) -> None:
+    """By source, with their requests as they were handed in."""
+    older = BatchNote("b", "s", "http://x", (("k1", "i1"), ("k2", "i2")), 0.5, 100)
+    newer = BatchNote("a", "s", "http://x", (("k3", "i3"),), 0.25, 200)
+    with Store(tmp_path) as store:
+        for note in (newer, older, BatchNote("c", "other", "http://x", (), 0.0, 1)):
+            store.note_batch(note)
+        store.note_batch(replace(older, state="handed_in", batch_id="batch_7"))
+    with Store(tmp_path) as store:
+        assert store.batches("s") == [replace(older, state="handed_in", batch_id="batch_7"), newer]
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from stillhouse.errors import TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Item, Vote
 from stillhouse.task import Data, Label, Task
+from teacher.capabilities import DECIDES
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard, Price, PriceTable
 from teacher.recorded import serving
@@ -45,7 +46,7 @@ def test_a_choice_is_a_distribution_over_the_labels(api: str) -> None:
         assert vote.probs[:2] == (0.7, 0.2)
         assert math.isclose(vote.residual, 0.1)
     assert len(server.bodies) == len(ledger.replies) == 4
-    assert not memory
+    assert list(memory.values()) == [DECIDES.to_json()]
     assert {reply.input_tokens for reply in ledger.replies.values()} == {100}
 
 

@@ -1,6 +1,7 @@
 """Money: what calls cost, what they will cost, and a cap that holds."""
 
 import asyncio
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from stillhouse.errors import BudgetError, InputError
 from stillhouse.ledger import MemoryLedger
+from stillhouse.store import Store
 from teacher.faults import Fault, Faults, RequestLog
 from teacher.prices import FREE, BudgetGuard, Price, PriceTable, estimate, load_prices, price_of
 from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, items, teacher_at
@@ -121,6 +123,20 @@ def test_a_call_that_may_have_been_charged_counts_at_its_worst() -> None:
     with helpdesk_teacher(1, Faults(first=(Fault("hang", seconds=0.5),))) as url:
         ask_about(1, teacher_at(url, timeout_s=0.1), budget=guard, prices=DEAR)
     assert guard.in_doubt_usd > guard.spent_usd > 0
+
+
+def test_a_request_that_timed_out_and_was_answered_later_is_kept_at_both_costs(tmp_path: Path) -> None:
+    """The store remembers the first try at its worst beside what the second one cost, in this run and after it."""
+    guard = BudgetGuard(None)
+    hang, refused = Fault("hang", seconds=0.5), Fault("status", 500)
+    with Store(tmp_path) as store, helpdesk_teacher(1, Faults(first=(hang, refused))) as url:
+        ask_about(1, teacher_at(url, timeout_s=0.1), store, budget=guard, prices=DEAR)
+        assert store.in_doubt() == 1
+        assert math.isclose(store.in_doubt_usd(), guard.in_doubt_usd)
+        assert math.isclose(store.spent_usd(), guard.spent_usd)
+    with Store(tmp_path) as store:
+        assert store.in_doubt() == 1
+        assert store.in_doubt_usd() > store.spent_usd() > 0
 
 
 def test_a_cap_needs_a_price() -> None:
