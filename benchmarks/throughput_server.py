@@ -1,6 +1,7 @@
 """The recorded teacher in a process of its own, with its log: so that a benchmark measures the asking side alone."""
 
 import json
+import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,15 +54,26 @@ class Server:
 
     def statuses(self) -> dict[int, int]:
         """How often it answered with each HTTP status since the last time it was asked."""
-        self._pipe.send("log")
+        self._pipe.send("statuses")
         return {int(status): count for status, count in self._pipe.recv().items()}
+
+    def served(self) -> dict[str, int]:
+        """How often it gave a whole reply, by text; of those that are still being asked too, once it is done with them."""
+        self._pipe.send("served")
+        return self._pipe.recv()
+
+    def requests(self) -> int:
+        """How many have come in, answered or not."""
+        self._pipe.send("requests")
+        return self._pipe.recv()["requests"]
 
 
 @contextmanager
-def served(world: World, faults: Faults) -> Iterator[Server]:
+def served(world: World, faults: Faults, port: int = 0) -> Iterator[Server]:
+    """`port` 0 is any that is free."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_serve, args=(theirs, world.replies, world.texts, faults), daemon=True)
+    process = spawn.Process(target=_serve, args=(theirs, world.replies, world.texts, faults, port), daemon=True)
     process.start()
     try:
         yield Server(ours.recv(), ours)
@@ -70,13 +82,19 @@ def served(world: World, faults: Faults) -> Iterator[Server]:
         process.join()
 
 
-def _serve(pipe: "Connection[object, str]", replies: Path, texts: Path, faults: Faults) -> None:
+def _serve(pipe: "Connection[object, str]", replies: Path, texts: Path, faults: Faults, port: int) -> None:
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # clients that are killed are planned
     log = RequestLog()
-    with recorded_teacher(replies, [texts], faults=faults, log=log) as url:
+    with recorded_teacher(replies, [texts], faults=faults, log=log, port=port) as url:
         pipe.send(url)
-        while pipe.recv() == "log":
-            pipe.send({str(status): count for status, count in log.statuses.items()})
-            log.statuses.clear()
+        while (wanted := pipe.recv()) != "end":
+            if wanted == "served":
+                pipe.send(dict(log.served))
+            elif wanted == "requests":
+                pipe.send({"requests": log.requests})
+            else:
+                pipe.send({str(status): count for status, count in log.statuses.items()})
+                log.statuses.clear()
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
