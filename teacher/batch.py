@@ -5,7 +5,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from stillhouse.errors import StillhouseError, TeacherError
@@ -13,17 +13,18 @@ from stillhouse.ledger import BatchNote
 from stillhouse.records import Item
 from stillhouse.task import Teacher
 from teacher.batch_apis import AnthropicBatches, BatchApi, BatchFailedError, OpenAiBatches, Result, Standing
-from teacher.calls import Call, Calls, NoRecordingError, RejectedError, said_by
+from teacher.batch_http import BatchHttp, UnsureError, pause
+from teacher.calls import Call, Calls, NoRecordingError, RejectedError
 from teacher.capabilities import endpoint_of
 from teacher.prices import BATCH_SHARE
 from teacher.run import Run
-from teacher.transport import DisconnectedError, Response, TimedOutError, TransportError, get, post, redacted
+from teacher.transport import Response, redacted
 from teacher.verdicts import Verdict, judge
 from teacher.wire import ApiProblem, Usage, read_usage
 
 MOST_REQUESTS = 20_000  # a batch; below what either API allows, so that one that expires takes less with it
 MOST_BYTES = 90_000_000
-TRANSFER_TIMEOUT_S = 600.0  # of a file of requests or replies
+KEPT_TOGETHER = 512  # replies that share a few commits of the store
 APIS: dict[str, BatchApi] = {"openai_chat": OpenAiBatches(), "anthropic_messages": AnthropicBatches()}
 
 
@@ -48,10 +49,6 @@ async def answered_in_batches(run: Run, items: Sequence[Item]) -> None:
     await desk.resume()
     while await desk.hand_in(run.lacking(items)):
         pass
-
-
-class _UnsureError(Exception):
-    """A request that may or may not have been carried out."""
 
 
 @dataclass(slots=True)
@@ -79,6 +76,7 @@ class Desk:
     answered: int = 0
     _times: Counter[str] = field(default_factory=Counter)  # a request was handed in, by key
     _far: dict[str, tuple[int, int]] = field(default_factory=dict)  # by name: answered, and asked in all
+    _stop: StillhouseError | None = None  # raised once all that the batch has is kept: it is not fetched again
     _following: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -156,7 +154,7 @@ class Desk:
     async def _through(self, note: BatchNote, lines: Sequence[bytes]) -> None:
         """One batch from being noted to being done. `lines` is empty for one of an earlier run."""
         spent_usd, open_usd = 0.0, note.worst_usd
-        wires = _Wires(self, note.name)
+        wires = BatchHttp(self.calls, self.api, lambda standing: self._stands(note.name, standing))
         try:
             if note.state == "handing_in":
                 note = await self._arrived(wires, note, lines)
@@ -165,6 +163,8 @@ class Desk:
                 spent_usd = await self._keep(note, await self.api.results(wires, note.batch_id, ended))
             self.calls.ledger.note_batch(replace(note, state="done"))
             open_usd = 0.0
+            if self._stop is not None:
+                raise self._stop
         except BatchFailedError as error:
             self.calls.ledger.note_batch(replace(note, state="done"))
             open_usd = 0.0
@@ -176,7 +176,7 @@ class Desk:
             self._far.pop(note.name, None)
             self.calls.guard.settle(note.worst_usd, open_usd or spent_usd, in_doubt=open_usd > 0)
 
-    async def _arrived(self, wires: "_Wires", note: BatchNote, lines: Sequence[bytes]) -> BatchNote:
+    async def _arrived(self, wires: BatchHttp, note: BatchNote, lines: Sequence[bytes]) -> BatchNote:
         """The note with the API's id, kept before anything else is done. Without lines: found, or given up."""
         if lines:
             self.calls.ledger.note_batch(note)
@@ -188,11 +188,11 @@ class Desk:
                 break
             try:
                 batch_id = await self.api.hand_in(wires, note, lines)
-            except _UnsureError as error:
+            except UnsureError as error:
                 if tried == self.calls.teacher.max_tries - 1:
                     raise self.calls.gives_up(str(error), "repeat the command later") from error
                 sure = False
-                await wires.pause(tried)
+                await pause(self.calls, tried)
             else:
                 break
         noted = replace(note, state="handed_in", batch_id=batch_id)
@@ -208,21 +208,23 @@ class Desk:
         self._far.pop(note.name, None)  # from here on its replies are counted one by one
         items = dict(note.asked)
         known = self.calls.ledger.known(list(items))
-        spent_usd = 0.0
-        for result in results:
-            if result.key not in items or result.key in known:
-                continue
-            response = Response(result.status, {}, result.body)
-            verdict = judge(response) if result.status else None
-            if verdict is not None and verdict.kind == "keep":
-                usage, cost_usd = self._cost(response, note)
-                await self.calls.keep(result.key, items[result.key], response, usage, cost_usd)
-                self.answered += 1
-                spent_usd += cost_usd
-                del items[result.key]
-            elif verdict is not None and self._is_final(result.key, verdict):
-                del items[result.key]
-        await self._asked_again([key for key in items if key not in known], "not worked on, or failed there")
+        fresh = {result.key: result for result in results if result.key in items and result.key not in known}
+        settled, spent_usd = set(known), 0.0
+        for group in _groups(list(fresh.values())):
+            keeping = []
+            for result in group:
+                response = Response(result.status, {}, result.body)
+                verdict = judge(response) if result.status else None
+                if verdict is not None and verdict.kind == "keep":
+                    usage, cost_usd = self._cost(response, note)
+                    keeping.append(self.calls.keep(result.key, items[result.key], response, usage, cost_usd))
+                    spent_usd += cost_usd
+                elif verdict is None or not self._is_final(result.key, verdict):
+                    continue
+                settled.add(result.key)
+            await asyncio.gather(*keeping)
+            self.answered += len(keeping)
+        await self._asked_again([key for key in items if key not in settled], "not worked on, or failed there")
         return spent_usd
 
     def _cost(self, response: Response, note: BatchNote) -> tuple[Usage, float]:
@@ -234,17 +236,18 @@ class Desk:
         return usage, BATCH_SHARE * self.calls.price.cost_usd(usage.priced_input, usage.output_tokens)
 
     def _is_final(self, key: str, verdict: Verdict) -> bool:
-        """Whether asking again would not help; raises where no request can be answered."""
+        """Whether asking again in this run would not help; where no request can be answered, the run is to stop."""
         said = redacted(verdict.said, self.calls.teacher)
         if verdict.kind == "auth":
-            raise self.calls.no_entry(said)
+            self._stop = self.calls.no_entry(said)
         if verdict.kind == "stop":
-            raise self.calls.gives_up(said, "correct model and base_url of this teacher in task.toml, or your account")
+            fix = "correct model and base_url of this teacher in task.toml, or your account"
+            self._stop = self.calls.gives_up(said, fix)
         if verdict.kind == "no_recording":
             self.calls.refused[key] = NoRecordingError(said)
         elif verdict.kind == "rejected":
             self.calls.refused[key] = RejectedError(verdict.problem, said)
-        return key in self.calls.refused
+        return self._stop is not None or key in self.calls.refused
 
     async def _asked_again(self, again: Sequence[str], why: str) -> None:
         """The next wave hands them in again, unless that has been done often enough."""
@@ -254,10 +257,10 @@ class Desk:
             if self._times[key] >= most:
                 self.calls.refused[key] = RejectedError(ApiProblem("", "", why), f"{most} batches: {why}")
         if again:
-            await _Wires(self, "").pause(0)
+            await pause(self.calls, 0)
         self._tell()
 
-    def told(self, name: str, standing: Standing) -> None:
+    def _stands(self, name: str, standing: Standing) -> None:
         self._far[name] = (standing.answered, self._far.get(name, (0, 0))[1])
         self._tell()
 
@@ -271,77 +274,5 @@ class Desk:
             run.progress(run.done, run.total, self.calls.cost_usd, {**run.counts, **counts})
 
 
-@dataclass(slots=True)
-class _Wires:
-    """HTTP for one batch: what is safe to repeat is repeated, up to max_tries in a row."""
-
-    desk: Desk
-    name: str
-
-    async def get(self, path: str) -> bytes:
-        return await self._asked(path, None, None)
-
-    async def post(self, path: str, body: bytes, kind: str | None = None) -> bytes:
-        """Raises _UnsureError where it may have been carried out without a reply."""
-        return await self._asked(path, body, kind)
-
-    async def ended(self, batch_id: str) -> Standing:
-        asked = 0
-        while True:
-            standing = await self.desk.api.standing(self, batch_id)
-            self.desk.told(self.name, standing)
-            if standing.ended:
-                return standing
-            await self.pause(asked)
-            asked += 1
-
-    async def pause(self, times: int, wait_s: float | None = None) -> None:
-        calls = self.desk.calls
-        await calls.flow.pause(max(calls.patience.backoff_s(times, float(calls.rng.random())), wait_s or 0.0))
-
-    async def _asked(self, path: str, body: bytes | None, kind: str | None) -> bytes:
-        calls = self.desk.calls
-        url = calls.teacher.base_url.rstrip("/") + path
-        timeout_s = (
-            max(TRANSFER_TIMEOUT_S, calls.teacher.timeout_s)
-            if body or path.endswith(("/content", "/results"))
-            else None
-        )
-        said = ""
-        for tried in range(calls.teacher.max_tries):
-            wait_s = None
-            try:
-                if body is None:
-                    response = await get(calls.session, url, timeout_s=timeout_s)
-                else:
-                    response = await post(calls.session, url, body, kind=kind, timeout_s=timeout_s)
-            except TransportError as error:
-                said = said_by(error)
-                if body is not None and isinstance(error, DisconnectedError | TimedOutError):
-                    raise _UnsureError(said) from error
-            else:
-                verdict = judge(response)
-                if 200 <= response.status < 300:
-                    return response.body
-                said, wait_s = self._may_pass(verdict), verdict.wait_s
-                if body is not None and verdict.kind == "again":
-                    raise _UnsureError(said)
-            await self.pause(tried, wait_s)
-        raise calls.gives_up(
-            f"{calls.teacher.max_tries} tries failed, the last with {said}", "repeat the command later"
-        )
-
-    def _may_pass(self, verdict: Verdict) -> str:
-        """What was said, if it is worth another try."""
-        calls = self.desk.calls
-        said = redacted(verdict.said, calls.teacher)
-        error: StillhouseError | None = None
-        if verdict.kind == "auth":
-            error = calls.no_entry(said)
-        elif verdict.kind not in {"slow", "again"}:
-            error = calls.gives_up(said, "leave batch out for this teacher if its API has no batches")
-        elif verdict.wait_s is not None and verdict.wait_s > calls.patience.longest_wait_s:
-            error = calls.gives_up(f"asked to wait {verdict.wait_s:.0f} s: {said}", "repeat the command later")
-        if error is not None:
-            raise error
-        return said
+def _groups(results: Sequence[Result]) -> Iterator[Sequence[Result]]:
+    return (results[start : start + KEPT_TOGETHER] for start in range(0, len(results), KEPT_TOGETHER))

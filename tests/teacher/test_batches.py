@@ -161,6 +161,22 @@ def test_a_batch_that_is_refused_stops_the_run_and_says_why(api: str) -> None:
     assert log.batches == [5]
 
 
+@APIS
+def test_an_account_without_credit_stops_the_run_with_all_that_came_kept(api: str) -> None:
+    """Also what stands behind the refusal in the batch; once mended, a repeat asks for the rest alone."""
+    text = items(5)[2].text
+    log, ledger = RequestLog(), MemoryLedger()
+    faults = Faults(texts={text: (Fault("status", 402, message="pay first"),)})
+    with helpdesk_teacher(10, faults, log) as url:
+        with pytest.raises(TeacherError, match="HTTP 402: pay first"):
+            in_batches(10, url, api, ledger)
+        assert len(ledger.replies) == 9
+        votes = in_batches(10, url, api, ledger)
+    assert same_as_recorded(votes)
+    assert len(votes) == 10
+    assert log.batches == [10, 1]
+
+
 def test_a_queue_that_is_full_is_waited_for() -> None:
     """OpenAI limits the tokens handed in at a time: such a batch is handed in again later."""
     log = RequestLog()
