@@ -12,7 +12,7 @@ from stillhouse.errors import StillhouseError, TeacherError
 from stillhouse.ledger import BatchNote
 from stillhouse.records import Item
 from stillhouse.task import Teacher
-from teacher.batch_apis import AnthropicBatches, BatchApi, BatchFailedError, OpenAiBatches, Result, Standing
+from teacher.batch_apis import AnthropicBatches, BatchApi, BatchFailedError, GoneError, OpenAiBatches, Result, Standing
 from teacher.batch_http import BatchHttp, UnsureError, pause
 from teacher.calls import Call, Calls, NoRecordingError, RejectedError
 from teacher.capabilities import endpoint_of
@@ -165,6 +165,8 @@ class Desk:
             open_usd = 0.0
             if self._stop is not None:
                 raise self._stop
+        except GoneError:  # deleted, or too old to be kept there: it may have been paid for, and is asked again
+            self.calls.ledger.note_batch(replace(note, state="done"))
         except BatchFailedError as error:
             self.calls.ledger.note_batch(replace(note, state="done"))
             open_usd = 0.0

@@ -30,6 +30,10 @@ class BatchFailedError(Exception):
         self.full = full
 
 
+class GoneError(Exception):
+    """The API does not know, or no longer, what is asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a batch is: requests answered so far, and whether there will be no more."""
@@ -143,8 +147,12 @@ class AnthropicBatches:
             batch_id, counts = str(batch.get("id")), mapping(batch.get("request_counts"))
             if batch_id in others or sum(count for count in counts.values() if isinstance(count, int)) != len(keys):
                 continue
-            ended = await wires.ended(batch_id)
-            if any(result.key in keys for result in await self.results(wires, batch_id, ended)):
+            try:
+                ended = await wires.ended(batch_id)
+                results = await self.results(wires, batch_id, ended)
+            except GoneError:  # somebody else's, deleted meanwhile
+                continue
+            if any(result.key in keys for result in results):
                 return batch_id
         return ""
 

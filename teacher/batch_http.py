@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stillhouse.errors import StillhouseError
-from teacher.batch_apis import BatchApi, Standing
+from teacher.batch_apis import BatchApi, GoneError, Standing
 from teacher.calls import Calls, said_by
 from teacher.transport import DisconnectedError, TimedOutError, TransportError, get, post, redacted
 from teacher.verdicts import Verdict, judge
@@ -33,6 +33,7 @@ class BatchHttp:
     told: Callable[[Standing], None]
 
     async def get(self, path: str) -> bytes:
+        """Raises GoneError for 404."""
         return await self._asked(path, None, None)
 
     async def post(self, path: str, body: bytes, kind: str | None = None) -> bytes:
@@ -75,6 +76,10 @@ class BatchHttp:
                 verdict = judge(response)
                 if 200 <= response.status < 300:
                     return response.body
+                if (
+                    response.status == 404 and body is None and "?" not in path
+                ):  # a list that is not there is no such thing
+                    raise GoneError(redacted(verdict.said, calls.teacher))
                 said, wait_s = self._may_pass(verdict), verdict.wait_s
                 if body is not None and verdict.kind == "again":
                     raise UnsureError(said)

@@ -317,5 +317,19 @@ def test_what_was_handed_in_before_a_crash_is_owed_though_it_exceeds_the_cap() -
     assert guard.spent_usd > 1e-6
 
 
+@APIS
+def test_a_batch_the_api_has_forgotten_is_asked_again_and_counted_in_doubt(api: str) -> None:
+    """Deleted there, or older than results are kept: the run is not stuck with it."""
+    log, ledger, guard = RequestLog(), MemoryLedger(), BudgetGuard(None)
+    with helpdesk_teacher(10, None, log) as url:
+        asked = tuple((f"key {number}", f"item {number}") for number in range(10))
+        ledger.note_batch(BatchNote("old", "A", url, asked, 0.5, 100, "handed_in", "batch_99"))
+        votes = in_batches(10, url, api, ledger, budget=guard)
+    assert same_as_recorded(votes)
+    assert log.batches == [10]
+    assert guard.in_doubt_usd == 0.5
+    assert {note.state for note in ledger.batches("A")} == {"done"}
+
+
 def _fields(note: BatchNote) -> dict[str, Any]:
     return {name: getattr(note, name) for name in BatchNote.__slots__}
