@@ -19,6 +19,7 @@ import orjson
 
 from benchmarks.figures import arguments, at_least, at_most, report
 from benchmarks.helpdesk import EXAMPLE, task_for
+from loop.cli import collect_rarely
 from loop.project import TASK_PATH, open_project
 from loop.reparse import reparse
 from stillhouse.ledger import StoredReply
@@ -33,6 +34,7 @@ WRITTEN_TOGETHER = 2_000
 
 def main() -> None:
     given = arguments(__doc__ or "")
+    collect_rarely()  # as every command does
     count = 10_000 if given.quick else 100_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

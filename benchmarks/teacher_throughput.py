@@ -24,6 +24,7 @@ import orjson
 from benchmarks.figures import Figure, at_least, at_most, report
 from benchmarks.throughput_server import Server, World, make_world, served
 from kinds.registry import kind_of
+from loop.cli import collect_rarely
 from prompts.render import fill
 from stillhouse.ledger import StoredReply
 from stillhouse.records import Item
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="only say where our time goes at 64 in flight")
     parser.add_argument("--sdk-python", default=sys.executable, help="an interpreter that has the openai SDK")
     given = parser.parse_args()
+    collect_rarely()  # as every command does
     count = 3_000 if given.quick else 12_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

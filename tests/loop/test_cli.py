@@ -1,5 +1,6 @@
 """The command line: help with examples, documented exit codes, light to import, one JSON object where asked."""
 
+import gc
 import inspect
 import json
 import re
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from loop.cli import app, clear_errors
+from loop.cli import OBJECTS_A_COLLECTION, app, clear_errors
 from stillhouse import errors
 from tests.loop.world import write_world
 
@@ -87,3 +88,13 @@ def test_another_error_of_the_system_is_not_hidden() -> None:
     """What nobody foresaw stays a traceback: it is a bug to be reported."""
     with pytest.raises(NotADirectoryError), clear_errors():
         Path("/dev/null/report.html").write_text("a report", encoding="utf-8")
+
+
+def test_a_command_looks_for_cycles_rarely() -> None:
+    """What it makes lives to its end, so each look would be in vain."""
+    before = gc.get_threshold()
+    try:
+        with clear_errors():
+            assert gc.get_threshold()[0] == OBJECTS_A_COLLECTION
+    finally:
+        gc.set_threshold(*before)
