@@ -102,7 +102,7 @@ def _disturbed(world: World, server: Server, home: Path, kills: int, seconds: fl
         life.start()
         while late and life.is_alive() and server.requests() == before:
             time.sleep(0.005)
-        life.join(timeout=float(rng.uniform(0, 1.8 * seconds / kills)))
+        life.join(timeout=float(rng.uniform(0, 1.4 * seconds / kills)))
         if life.pid is None or not life.is_alive():
             break  # it came to its end
         os.kill(life.pid, signal.SIGKILL)
