@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinds.bio import Bio, Part
-from kinds.kind import Doubt, Measures, Question, Said, Spans
+from kinds.kind import Measures, Question, Said, Spans
 from kinds.span_values import UNSAID, in_characters
-from kinds.tagged import hedged
+from kinds.tagged import Pointing, hedged
 from kinds.words import word_spans
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
@@ -26,7 +26,7 @@ TOKENS_A_FIELD = 24
 
 
 @dataclass(frozen=True)
-class Fields:
+class Fields(Pointing):
     """The value has every field: a text, a list of texts where there may be many, null where it is missing.
 
     Units are the words of the text, and a word's tag is the field it fills. A value that stands nowhere in the text
@@ -45,23 +45,8 @@ class Fields:
         return Bio(self.names)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        return self.bio.columns
-
-    @property
-    def width(self) -> int:
-        return self.bio.width
-
-    @property
-    def per_text(self) -> bool:
-        return False
-
-    @property
     def score_name(self) -> str:
         return "share of an item's fields"
-
-    def styles(self) -> frozenset[Style]:
-        return frozenset({"verbalised"})
 
     def frame(self, teacher: Teacher, style: Style) -> Frame:  # noqa: ARG002
         room = REPLY_TOKENS + TOKENS_A_FIELD * len(self.names)
@@ -102,22 +87,10 @@ class Fields:
             {spec.name: many[spec.name] if spec.many else best.get(spec.name) for spec in self.task.fields},
         )
 
-    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
-        return None
-
     def score(self, truth: Value, value: Value) -> float:
         """The share of fields that are the same, of those that either side fills; 1 where there are none."""
         same = [_same(truth, value, name) for name in self.names if _filled(truth, name) or _filled(value, name)]
         return sum(same) / len(same) if same else 1.0
-
-    def expected_score(self, spans: Spans, probs: Floats) -> float:  # noqa: ARG002
-        return self.bio.expected_f1(probs)
-
-    def doubt(self, item: Item, spans: Spans, probs: Floats) -> Doubt:
-        return self.bio.doubt(probs, spans, item.text)
-
-    def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
-        return self.bio.disagreement(p, q)
 
     def measures(
         self,

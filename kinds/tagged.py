@@ -1,5 +1,6 @@
 """What the kinds share that mark spans: named entities, roles."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,17 +26,12 @@ from stillhouse.task import Task
 OUTSIDE_SAID = 0.97  # a unit that a teacher left unmarked: nothing was said of it, which is not certainty
 
 
-class Tagged:
-    """Mixed into a kind with a `task` and `units`: its values are lists of spans, its arrays BIO tags of units."""
-
-    task: Task
-
-    def units(self, item: Item) -> Spans:
-        raise NotImplementedError
+class Pointing(ABC):
+    """Mixed into a kind whose arrays are BIO tags of words or tokens: what holds whatever the tags mean."""
 
     @property
-    def bio(self) -> Bio:
-        return Bio(self.task.label_names, layered=self.task.overlapping)
+    @abstractmethod
+    def bio(self) -> Bio: ...
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -49,12 +45,37 @@ class Tagged:
     def per_text(self) -> bool:
         return False
 
+    def styles(self) -> frozenset[Style]:
+        return frozenset({"verbalised"})
+
+    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
+        return None
+
+    def expected_score(self, spans: Spans, probs: Floats) -> float:  # noqa: ARG002
+        return self.bio.expected_f1(probs)
+
+    def doubt(self, item: Item, spans: Spans, probs: Floats) -> Doubt:
+        return self.bio.doubt(probs, spans, item.text)
+
+    def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
+        return self.bio.disagreement(p, q)
+
+
+class Tagged(Pointing):
+    """Mixed into a kind with a `task`: its values are lists of spans."""
+
+    task: Task
+
+    @abstractmethod
+    def units(self, item: Item) -> Spans: ...
+
+    @property
+    def bio(self) -> Bio:
+        return Bio(self.task.label_names, layered=self.task.overlapping)
+
     @property
     def score_name(self) -> str:
         return "F1 of an item's spans"
-
-    def styles(self) -> frozenset[Style]:
-        return frozenset({"verbalised"})
 
     def said(self, item: Item, spans: Spans, vote: Vote) -> Said:  # noqa: ARG002
         usable = np.full(len(spans), vote.usable and vote.value is not None)
@@ -68,20 +89,8 @@ class Tagged:
     def decode(self, item: Item, spans: Spans, probs: Floats, thresholds: Floats | None = None) -> Value:  # noqa: ARG002
         return list(in_characters(self.bio.decode(probs), spans, self.bio.labels))
 
-    def thresholds(self, probs: Floats) -> NDArray[np.float64] | None:  # noqa: ARG002
-        return None
-
     def score(self, truth: Value, value: Value) -> float:
         return item_f1(truth, value)
-
-    def expected_score(self, spans: Spans, probs: Floats) -> float:  # noqa: ARG002
-        return self.bio.expected_f1(probs)
-
-    def doubt(self, item: Item, spans: Spans, probs: Floats) -> Doubt:
-        return self.bio.doubt(probs, spans, item.text)
-
-    def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
-        return self.bio.disagreement(p, q)
 
     def measures(
         self,
