@@ -1,7 +1,7 @@
 """What a round is worth: teacher, student and delivered labels, each with its interval, none on items it has seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from kinds.kind import Layout, Measures
 from loop.learn import cross_fitted_student
 from loop.project import Gold, Project
 from loop.view import Corpus, View, random_draws
-from stillhouse.measures import mean_score_interval, paired_mean_difference
-from stillhouse.probabilities import Floats
+from stillhouse.measures import calibration_intervals, mean_score_interval, paired_mean_difference
+from stillhouse.probabilities import Floats, blocks
 from stillhouse.records import Interval, Pick, Value
 
 
@@ -33,6 +33,7 @@ class Judged:
     on: str
     truths: Sequence[Value]
     width: int
+    item_of: NDArray[np.int64]
     encoded: Floats
     teacher: Floats
     student: Floats
@@ -53,6 +54,7 @@ class Evaluation:
     delivered_measures: Measures | None
     gain: Interval | None
     judged: Judged | None
+    calibration: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         named: Mapping[str, Interval | None] = {
@@ -67,6 +69,10 @@ class Evaluation:
         return {
             **{name: None if value is None else value.to_json() for name, value in named.items()},
             **{f"{name}_measures": _json(found) for name, found in measures.items()},
+            "calibration": {
+                who: {name: value.to_json() for name, value in figures.items()}
+                for who, figures in self.calibration.items()
+            },
         }
 
 
@@ -92,7 +98,9 @@ def evaluate(
         else _on_blind(project, view, picks)
     )
     teacher = student = gain = None
+    calibration: Mapping[str, Mapping[str, Interval]] = {}
     if judged is not None and len(judged.truths):
+        calibration = _calibration(project, judged)
         teacher, student = (
             view.kind.measures(judged.truths, values, confidence=confidence, on=judged.on, rng=project.rng("bootstrap"))
             for values in (judged.teacher_values, judged.student_values)
@@ -110,7 +118,28 @@ def evaluate(
         delivered_measures=known_measures,
         gain=gain,
         judged=judged,
+        calibration=calibration,
     )
+
+
+def _calibration(project: Project, judged: Judged) -> dict[str, dict[str, Interval]]:
+    """Of teacher and student: how far the probability of every single decision can be trusted."""
+    known = ~np.isnan(judged.encoded).any(axis=1)
+    each = judged.encoded.shape[1] // judged.width
+    truth = blocks(judged.encoded[known], judged.width).argmax(axis=1)
+    if not len(truth):
+        return {}
+    return {
+        who: calibration_intervals(
+            blocks(probs[known], judged.width),
+            truth,
+            np.repeat(judged.item_of[known], each),
+            confidence=project.task.stop.confidence,
+            on=judged.on,
+            rng=project.rng("bootstrap of calibration"),
+        )
+        for who, probs in (("teacher", judged.teacher), ("student", judged.student))
+    }
 
 
 def certified(project: Project, view: View, picks: Sequence[Pick]) -> Interval:
@@ -131,6 +160,7 @@ def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
         on=f"{len(truths)} gold items",
         truths=truths,
         width=corpus.kind.width,
+        item_of=corpus.layout.item_of,
         encoded=_encoded(corpus, truths),
         teacher=pooled,
         student=probs,
@@ -154,6 +184,7 @@ def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | N
         on=f"{len(truths)} blind answers, cross-fitted",
         truths=truths,
         width=part.kind.width,
+        item_of=part.layout.item_of,
         encoded=_encoded(part, truths),
         teacher=pooled[rows],
         student=student_rows,

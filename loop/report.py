@@ -77,7 +77,8 @@ class ReportData:
     """All that a report shows. What is empty or None is left out of the page, or said to be missing.
 
     `score_name` is what the delivered labels' score is called, `measure_name` the figure of teacher and student.
-    `measures` are (who, figure, interval) of all that the kind measures. `counts` (3, k) are hits, true and said of each
+    `measures` are (who, figure, interval) of all that the kind measures, `calibration` the same of how far probabilities can be
+    trusted. `counts` (3, k) are hits, true and said of each
     label (or field, if not `labelled`), `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where
     a text has one label, and `confusion_on` says whose and on what; `reference` are
     (human labels, score) of random picks; `banners` say what is not the real thing. `decisions` is what reliability
@@ -96,6 +97,7 @@ class ReportData:
     teacher: Interval | None = None
     reference: tuple[tuple[int, float], ...] = ()
     reliability: tuple[Reliability, ...] = ()
+    calibration: tuple[tuple[str, str, Interval], ...] = ()
     decisions: str = "items"
     score_name: str = "accuracy"
     measure_name: str = ""

@@ -20,6 +20,11 @@ from stillhouse.records import Answer, Interval, RoundRecord, Value
 from stillhouse.store import Store
 
 MOST_INSTRUCTIVE = 15
+CALIBRATION_WORDS = {
+    "calibration_error": "expected calibration error",
+    "brier": "Brier score",
+    "aurc": "area under risk and coverage",
+}
 
 
 def banners(project: Project) -> tuple[str, ...]:
@@ -102,6 +107,7 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
         teacher=evaluation.teacher.interval if evaluation.teacher else None,
         reference=random_reference(loop, view),
         reliability=_reliability(evaluation),
+        calibration=_calibration(evaluation),
         decisions="items" if loop.project.task.kind == "single_label" else "decisions",
         counts=_counts(evaluation)[0],
         confusion=_confusion(loop, view, evaluation),
@@ -286,6 +292,15 @@ def _measures(evaluation: Evaluation) -> tuple[tuple[str, str, Interval], ...]:
         for who, measures in sides
         if measures is not None
         for name, interval in measures.by_name.items()
+    )
+
+
+def _calibration(evaluation: Evaluation) -> tuple[tuple[str, str, Interval], ...]:
+    """(who, figure, interval) of how far probabilities can be trusted."""
+    return tuple(
+        (who, CALIBRATION_WORDS[name], interval)
+        for who, figures in evaluation.calibration.items()
+        for name, interval in figures.items()
     )
 
 

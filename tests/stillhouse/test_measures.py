@@ -13,10 +13,12 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 
 from stillhouse.measures import (
     accuracy_interval,
+    area_under_risk_coverage,
     binomial_interval,
     binomial_lower,
     bootstrap_interval,
     brier,
+    calibration_intervals,
     expected_calibration_error,
     macro_f1,
     macro_f1_interval,
@@ -299,3 +301,35 @@ def test_f1_of_nothing_to_find_is_perfect_and_macro_leaves_out_what_does_not_occ
     """No spans and none said is right; a label that never occurs does not count."""
     assert micro_f1_of(np.zeros((1, 3))).tolist() == [1.0]
     assert macro_f1_of(np.array([[2.0, 0, 2, 0, 2, 0]])).tolist() == [1.0]
+
+
+def test_the_area_under_risk_and_coverage_rewards_a_good_order_only() -> None:
+    """The surest wrong is the worst order; a perfect one leaves what errors there are to the end."""
+    right = np.array([True, True, True, False])
+    best = area_under_risk_coverage(np.array([0.9, 0.8, 0.7, 0.1]), right)
+    worst = area_under_risk_coverage(np.array([0.1, 0.2, 0.3, 0.9]), right)
+    assert best == pytest.approx((0 + 0 + 0 + 1 / 4) / 4)
+    assert worst == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    assert area_under_risk_coverage(np.zeros(0), np.zeros(0, dtype=bool)) == 0
+
+
+def test_calibration_has_intervals_that_know_how_alike_the_decisions_of_an_item_are() -> None:
+    """Ten copies of each decision in one item say no more than one: the interval is as wide."""
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.5, 1, 300)
+    probs = np.stack([sure, 1 - sure], axis=1)
+    truth = (rng.random(300) > sure).astype(np.int64)
+    once = calibration_intervals(probs, truth, np.arange(300), confidence=0.95, on="test", rng=np.random.default_rng(1))
+    often = calibration_intervals(
+        np.repeat(probs, 10, axis=0),
+        np.repeat(truth, 10),
+        np.repeat(np.arange(300), 10),
+        confidence=0.95,
+        on="test",
+        rng=np.random.default_rng(1),
+    )
+    for name in ("calibration_error", "brier", "aurc"):
+        assert once[name].lo <= once[name].value <= once[name].hi
+        assert once[name].value == pytest.approx(often[name].value, abs=0.01)
+        assert often[name].hi - often[name].lo == pytest.approx(once[name].hi - once[name].lo, rel=0.35)
+    assert once["brier"].value == pytest.approx(brier(probs, truth))
