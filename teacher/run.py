@@ -24,7 +24,6 @@ Progress = Callable[[int, int, float, Mapping[str, int]], None]
 
 ITEMS_PREPARED = 512  # rendered and looked up in the ledger together
 VOTES_A_GROUP = 512  # each group waits for the disk once; votes of a killed run are read again from its replies
-WORKERS_A_SLOT = 2
 REJECTED_IN_A_ROW = 20  # that many, and it is not the items
 REPAIR_SAMPLE = 1000  # beyond any sample index: a repair is another question than a sample
 
@@ -68,8 +67,9 @@ class Run:
 
     async def all(self, items: Sequence[Item]) -> None:
         jobs = self._jobs(items)
-        # While some wait for the disk others use the slots: Flow alone bounds what is in flight.
-        most = min(WORKERS_A_SLOT * self.calls.teacher.max_in_flight, len(items))
+        # No more workers than slots: a reply that waits for the disk is as lost to a kill as one that is on its way, and
+        # no more than `max_in_flight` may be lost together.
+        most = min(self.calls.teacher.max_in_flight, len(items))
         workers = [asyncio.ensure_future(self._work(jobs)) for _ in range(most)]
         try:
             await asyncio.gather(*workers)

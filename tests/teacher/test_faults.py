@@ -121,7 +121,7 @@ def test_an_api_that_never_recovers_is_given_up_after_max_tries(status: int) -> 
         with pytest.raises(TeacherError, match="does not answer"):
             ask_about(60, teacher_at(url, max_in_flight=4), ledger, capabilities=memory)
         assert len(ledger.replies) == len(ledger.votes) == 25
-        assert log.requests <= 25 + 2 * 4 * 4  # two workers a slot, four tries each
+        assert log.requests <= 25 + 4 * 4
     assert not ledger.in_doubt
 
 
