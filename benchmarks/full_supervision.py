@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import SHARED, Figure, at_least, report
 from kinds.bio import Bio
 from stillhouse.probabilities import one_hot
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.base import load_base
 from trainer.features import device, embed
 from trainer.inputs import Inputs

@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.corpora import snips_slots
 from benchmarks.figures import Figure, arguments, data_or_skip, report
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.base import Base, load_base
 from trainer.decoding import write
 from trainer.generative import fit_generative

@@ -20,7 +20,7 @@ from benchmarks.figures import arguments, at_least, at_most, report
 from benchmarks.helpdesk import EXAMPLE, task_for
 from stillhouse.store import STORE_FILE, Store
 
-IN_FLIGHT = 32  # stillhouse.task.Teacher.max_in_flight, of one teacher at a time
+IN_FLIGHT = 32  # stillhouse.settings.Teacher.max_in_flight, of one teacher at a time
 
 
 def _rows(folder: Path, query: str) -> int:

@@ -27,7 +27,8 @@ from loop.view import Corpus, View, inputs_of
 from selector.batch import choose_batch
 from stillhouse.probabilities import Floats, Ints, one_hot
 from stillhouse.records import Item
-from stillhouse.task import Selection, Student, Task
+from stillhouse.settings import Selection, Student
+from stillhouse.task import Task
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
 from trainer.inputs import Inputs

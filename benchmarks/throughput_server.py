@@ -11,7 +11,9 @@ from pathlib import Path
 
 from benchmarks.helpdesk import EXAMPLE
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher, load_task
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
+from stillhouse.task_file import load_task
 from teacher.faults import Faults, RequestLog
 from teacher.recorded import recorded_teacher
 

@@ -19,7 +19,8 @@ from stillhouse.field_values import field_problems, folded, normal_fields, norma
 from stillhouse.measures import bootstrap_interval, macro_f1_of, micro_f1_of, ratio_of
 from stillhouse.probabilities import Floats
 from stillhouse.records import CharSpan, Item, Value, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 REPLY_TOKENS = 64
 TOKENS_A_FIELD = 24

@@ -18,7 +18,8 @@ from prompts.parse import Reading
 from prompts.render import Frame, Style
 from stillhouse.probabilities import Floats
 from stillhouse.records import CharSpan, Interval, Item, Value, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 Spans = NDArray[np.int64]  # (u, 2): start and end in characters of each unit
 QuestionType = Literal["label", "multi_label", "span", "rating", "text"]

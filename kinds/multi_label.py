@@ -15,7 +15,8 @@ from prompts.structured import read_multi_label
 from stillhouse.measures import bootstrap_interval, macro_f1_of, micro_f1_of
 from stillhouse.probabilities import Floats, blocks, jensen_shannon
 from stillhouse.records import Item, Value, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 QUESTION = "labels"
 REPLY_TOKENS = 64

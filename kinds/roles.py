@@ -13,7 +13,8 @@ from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_quotes
 from stillhouse.records import Item, Value
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 QUESTION = "roles"
 REPLY_TOKENS = 256

@@ -13,7 +13,8 @@ from prompts.render import Frame, Style, frame
 from stillhouse.measures import accuracy_interval, bootstrap_interval, macro_f1_interval, quadratic_kappa
 from stillhouse.probabilities import Floats, jensen_shannon, one_hot
 from stillhouse.records import Interval, Item, Value, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 QUESTION = "label"
 RATINGS = frozenset(str(number) for number in range(11))  # the whole numbers a rating question can have

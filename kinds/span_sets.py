@@ -11,7 +11,8 @@ from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_quotes, read_tagged
 from stillhouse.records import Item, Value
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 QUESTION = "spans"
 REPLY_TOKENS = 64

@@ -16,7 +16,8 @@ from prompts.structured import read_numbered_tags
 from stillhouse.measures import bootstrap_interval, macro_f1_of, ratio_of
 from stillhouse.probabilities import Floats, jensen_shannon, one_hot
 from stillhouse.records import Item, Value, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 QUESTION = "tags"
 REPLY_TOKENS = 64

@@ -14,7 +14,9 @@ from prompts.render import question_of
 from serving.items import ReadItems
 from stillhouse.errors import StillhouseError, TaskError
 from stillhouse.records import Item, Value
-from stillhouse.task import Task, Teacher, load_task
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
+from stillhouse.task_file import load_task
 from teacher.prices import BudgetGuard, check_price, load_prices, price_of
 from teacher.recorded import load_recording
 from teacher.transport import check_address, check_key

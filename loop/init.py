@@ -14,7 +14,9 @@ from pydantic import BaseModel
 from serving.tables import columns_of, is_whole, missing_columns, read_rows, write_rows
 from serving.values import WANTED, names_in
 from stillhouse.errors import InputError, TaskError
-from stillhouse.task import QUESTIONS, Budget, Data, Desk, KindName, Selection, Stop, Student, Task, Teacher, load_task
+from stillhouse.settings import Budget, Data, Desk, Selection, Stop, Student, Teacher
+from stillhouse.task import QUESTIONS, KindName, Task
+from stillhouse.task_file import load_task
 
 TEXT_NAMES = ("text", "body", "message", "sentence", "utterance", "content", "question", "comment", "review", "title")
 LABEL_NAMES: dict[str, tuple[str, ...]] = {

@@ -14,7 +14,7 @@ from loop.progress import Display
 from loop.project import Project
 from loop.view import View, inputs_of, penalty_of
 from stillhouse.probabilities import Floats, blocks, softmax
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.artifact import is_complete, load_generative, load_student, model_card, recipe_in, save_student
 from trainer.base import Base, load_base
 from trainer.features import embed_cached

@@ -17,7 +17,8 @@ from stillhouse.errors import TeacherError
 from stillhouse.ledger import Ledger
 from stillhouse.probabilities import softmax
 from stillhouse.records import Item, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from teacher.wire import request_key
 from trainer.likelihood import Options, Scorer, length_bias
 from trainer.likelihood_models import load_local

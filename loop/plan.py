@@ -12,8 +12,8 @@ from prompts.likelihood import choice_of
 from prompts.render import fill
 from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.records import Item
+from stillhouse.settings import Teacher
 from stillhouse.store import STORE_FILE, Store
-from stillhouse.task import Teacher
 from teacher.capabilities import Capabilities, capabilities_from_json, memory_key, plan_for
 from teacher.prices import Estimate, estimate
 

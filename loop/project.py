@@ -13,7 +13,8 @@ from serving.values import read_values
 from stillhouse.errors import InputError, StoreError, TaskError
 from stillhouse.records import Item, Value
 from stillhouse.store import Store
-from stillhouse.task import Task, load_task
+from stillhouse.task import Task
+from stillhouse.task_file import load_task
 
 TASK_PATH = "task_path"
 

@@ -17,8 +17,8 @@ from prompts.render import Frame
 from stillhouse.errors import TeacherAuthError
 from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Item, Vote
+from stillhouse.settings import Teacher
 from stillhouse.store import ReadVote, Store
-from stillhouse.task import Teacher
 from teacher.calls import NoRecordingError
 from teacher.capabilities import memory_key
 from teacher.engine import ask_sync

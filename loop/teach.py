@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from loop.progress import Display
 from loop.project import Project
 from stillhouse.records import Item
+from stillhouse.settings import Teacher
 from stillhouse.store import Store
-from stillhouse.task import Teacher
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard
 from teacher.recorded import recorded_teacher

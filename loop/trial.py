@@ -18,8 +18,8 @@ from stillhouse.errors import InputError
 from stillhouse.measures import brier, expected_calibration_error, paired_mean_difference
 from stillhouse.probabilities import blocks
 from stillhouse.records import Answer, Interval, Item, Pick, Value, Vote
+from stillhouse.settings import Teacher
 from stillhouse.store import Store
-from stillhouse.task import Teacher
 from teacher.prices import load_prices, price_of
 
 SECONDS = "trial seconds"  # of asking, by teacher: a trial that is repeated asks nobody, and still knows

@@ -7,7 +7,8 @@ from prompts.delimit import sendable
 from prompts.render import Frame, fill, frame, frame_of
 from stillhouse.errors import TeacherError
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 KINDS = ("single_label", "multi_label")
 MOST_CODES = 676  # two letters

@@ -12,7 +12,8 @@ import jinja2
 from prompts.delimit import Part, enclose, question_key, sendable
 from prompts.labels import Spellings, label_codes, spellings
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 
 Style = Literal["codes", "verbalised"]
 TEMPLATES = Path(__file__).parent / "templates"

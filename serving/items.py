@@ -13,7 +13,7 @@ from serving.convert import Convert, converted, load_convert
 from serving.tables import Findings, Row, columns_of, ids_are_made, missing_columns, name_of, read_rows
 from stillhouse.errors import TaskError
 from stillhouse.records import CharSpan, Item
-from stillhouse.task import Data
+from stillhouse.settings import Data
 
 T = TypeVar("T")
 DEFAULT_TEXT = "text"

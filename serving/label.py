@@ -15,7 +15,7 @@ from serving.tables import Row, format_of, name_of, write_rows
 from stillhouse.errors import InputError, ModelError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item
-from stillhouse.task import Data
+from stillhouse.settings import Data
 
 COLUMNS = ("id", "label", "probability", "abstained", "model")
 MOST_CELLS = 2**22  # of a chunk's probabilities: long texts, each token with many columns, make chunks of fewer rows

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from stillhouse.errors import StillhouseError, TeacherError
 from stillhouse.ledger import BatchNote
 from stillhouse.records import Item
-from stillhouse.task import Teacher
+from stillhouse.settings import Teacher
 from teacher.batch_apis import AnthropicBatches, BatchApi, BatchFailedError, GoneError, OpenAiBatches, Result, Standing
 from teacher.batch_http import BatchHttp, UnsureError, pause
 from teacher.calls import Call, Calls, NoRecordingError, RejectedError

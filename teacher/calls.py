@@ -8,7 +8,7 @@ import numpy as np
 
 from stillhouse.errors import TeacherAuthError, TeacherError
 from stillhouse.ledger import Ledger, StoredReply
-from stillhouse.task import Teacher
+from stillhouse.settings import Teacher
 from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, Price
 from teacher.transport import (

@@ -9,7 +9,8 @@ from prompts.render import Frame, Style
 from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.errors import TeacherError
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from teacher.wire import Asking, MaxTokensField, tokens_about
 from teacher.wire_decisions import DECISION_APIS, decide_of
 from teacher.wire_shapes import Decide

@@ -10,7 +10,8 @@ from kinds.registry import kind_of
 from prompts.windows import WINDOW_TOKENS
 from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from teacher.batch import answered_in_batches, check_batch
 from teacher.calls import Calls
 from teacher.capabilities import plan_for

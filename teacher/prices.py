@@ -17,7 +17,8 @@ from prompts.render import fill
 from prompts.windows import WINDOW_TOKENS
 from stillhouse.errors import BudgetError, InputError
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from teacher.capabilities import Capabilities, plan_for, reply_room
 from teacher.transport import is_local
 from teacher.wire import body_of, tokens_about

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from stillhouse.errors import InputError, TeacherAuthError
-from stillhouse.task import Teacher
+from stillhouse.settings import Teacher
 from teacher.wire import key_headers
 
 CONNECT_TIMEOUT_S = 15.0

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from prompts.render import Message, Prompt
-from stillhouse.task import Teacher
+from stillhouse.settings import Teacher
 from teacher.wire_anthropic import MESSAGES_PATH, VERSION, is_message, message_choice, message_usage, messages_body
 from teacher.wire_decisions import (
     DECISIONS_PATH,

@@ -12,7 +12,8 @@ import orjson
 
 from prompts.render import Prompt
 from stillhouse.errors import InputError, TeacherError
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from teacher.wire_shapes import Choice, Decide, mapping
 
 DECISIONS_PATH = "/decisions"

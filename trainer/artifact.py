@@ -14,7 +14,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from stillhouse.errors import DiskFullError, ModelError
-from stillhouse.task import FieldSpec, Student
+from stillhouse.settings import Student
+from stillhouse.task import FieldSpec
 from trainer.base import Base, load_base, sha256_of
 from trainer.card import model_card
 from trainer.generative import GenerativeStudent

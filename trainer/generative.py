@@ -15,7 +15,8 @@ from kinds.kind import Kind
 from stillhouse.errors import InputError, ModelError
 from stillhouse.field_values import normal_fields
 from stillhouse.records import Item
-from stillhouse.task import FieldSpec, Student
+from stillhouse.settings import Student
+from stillhouse.task import FieldSpec
 from trainer.base import Base, load_base
 from trainer.decoding import Written, write
 from trainer.features import in_threads, length_batches

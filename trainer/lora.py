@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.errors import ModelError
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.base import Base
 from trainer.features import bf16_pays, collate, device, in_threads, layers_of, length_batches, unit_vectors
 from trainer.linear import Floats, LinearHead

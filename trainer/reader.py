@@ -14,7 +14,8 @@ from prompts.delimit import sendable
 from prompts.windows import windows
 from stillhouse.errors import ModelError
 from stillhouse.field_values import places
-from stillhouse.task import FieldSpec, Student
+from stillhouse.settings import Student
+from stillhouse.task import FieldSpec
 from trainer.base import Base
 from trainer.json_grammar import Grammar, grammar_of
 from trainer.teach_writing import Example

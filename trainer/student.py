@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import InputError, ModelError
 from stillhouse.probabilities import blocks, softmax
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.base import Base, load_base
 from trainer.calibrate import MIN_ANSWERS, fit_temperature
 from trainer.features import dimensions, embed, embed_windows

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.errors import ModelError
-from stillhouse.task import Student
+from stillhouse.settings import Student
 from trainer.base import Base
 from trainer.decoding import inputs_for, left_padded, scores_after
 from trainer.features import device, in_threads

@@ -6,7 +6,8 @@ from typing import Any
 from kinds.kind import Kind
 from kinds.registry import kind_of
 from stillhouse.records import CharSpan, Item, Value
-from stillhouse.task import Data, Desk, FieldSpec, KindName, Label, Task, Teacher
+from stillhouse.settings import Data, Desk, Teacher
+from stillhouse.task import FieldSpec, KindName, Label, Task
 from tests.argilla_setup.people import unique
 
 TEXT = "😀👩‍👩‍👧‍👦 I use <b>GitLab</b> & Jira\r\non שלום العربية since 2024-05-01, cafe\u0301 🚀"

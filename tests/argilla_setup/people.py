@@ -10,7 +10,8 @@ from argilla_setup.argilla_desk import ArgillaDesk
 from argilla_setup.desk import DeskRecord
 from kinds.single_label import QUESTION
 from stillhouse.records import Item, Suggestion
-from stillhouse.task import Data, Desk, Label, Task, Teacher
+from stillhouse.settings import Data, Desk, Teacher
+from stillhouse.task import Label, Task
 
 LABELS = ("billing", "delivery", "returns")
 NewDesk = Callable[..., ArgillaDesk]

@@ -9,7 +9,8 @@ import pytest
 from examples.helpdesk import derive
 from kinds.registry import kind_of
 from stillhouse.records import Item
-from stillhouse.task import Task, load_task
+from stillhouse.task import Task
+from stillhouse.task_file import load_task
 
 HELPDESK = Path(__file__).resolve().parents[2] / "examples" / "helpdesk"
 EXAMPLES = ("urgency", "topics", "entities", "fields")

@@ -18,7 +18,7 @@ from selector.batch import choose_batch
 from selector.uncertainty import signals
 from stillhouse.probabilities import jensen_shannon, margin, one_hot
 from stillhouse.records import Vote
-from stillhouse.task import load_task
+from stillhouse.task_file import load_task
 
 FOLDER = Path(__file__).parents[2] / "examples" / "helpdesk"
 ANSWERS = 150

@@ -16,7 +16,7 @@ from serving.items import read_items
 from serving.label import COLUMNS
 from serving.values import read_values
 from stillhouse.records import Item, Value
-from stillhouse.task import load_task
+from stillhouse.task_file import load_task
 from tests.kinds import test_contract
 from tests.kinds.examples import TEXT, task
 from tests.project.checkout import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.task import load_task
+from stillhouse.task_file import load_task
 from tests.loop.world import HELPDESK, Row, Table, World, rows_of, toml, write_rows
 from tests.trainer.tiny import write_tiny_bert
 

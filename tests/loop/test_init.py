@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from loop.cli import app
 from loop.init import MOST_LABELS, write_task
 from stillhouse.errors import InputError
-from stillhouse.task import Desk, Selection, load_task
+from stillhouse.settings import Desk, Selection
+from stillhouse.task_file import load_task
 
 AWKWARD = ["1.0", 'say "hi"', "back\\slash", "no", "on", "über # 日本", "two\nlines"]
 

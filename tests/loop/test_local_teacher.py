@@ -12,7 +12,8 @@ from prompts.likelihood import choice_of
 from stillhouse.errors import TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Item, Vote
-from stillhouse.task import Data, Label, Task, Teacher
+from stillhouse.settings import Data, Teacher
+from stillhouse.task import Label, Task
 from tests.loop.world import GOLD, POOL, write_world
 from tests.trainer.tiny_writers import write_writer
 from trainer.likelihood import Options, Scorer

@@ -13,7 +13,8 @@ from loop.learn import cross_fitted_student, lesson, quick_student
 from loop.project import Project
 from loop.view import Corpus, View, agreed, inputs_of, opinion_of_votes, random_draws, view_of, votes_of
 from stillhouse.records import Answer, Item, Pick, Value, Vote, VoteStatus
-from stillhouse.task import Student, Task
+from stillhouse.settings import Student
+from stillhouse.task import Task
 
 LABELS = ("a", "b", "c")
 N, ANSWERED = 120, 60

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from loop.cli import app
 from stillhouse.store import STORE_FILE, Store
-from stillhouse.task import load_task
+from stillhouse.task_file import load_task
 from tests.trainer.tiny import write_tiny_bert
 
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk"

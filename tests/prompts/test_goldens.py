@@ -9,7 +9,8 @@ import pytest
 from kinds.registry import kind_of
 from prompts.render import Style, fill, frame, render, repair
 from stillhouse.records import Item
-from stillhouse.task import Task, Teacher
+from stillhouse.settings import Teacher
+from stillhouse.task import Task
 from tests.prompts.words import KIND_ITEM, KINDS, MANY, PAIRED, REVERSED, ROLE_ITEM, TASK, TEACHER, TRAPS
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from stillhouse.records import Item
-from stillhouse.task import Data, FieldSpec, KindName, Label, Task, Teacher, load_task
+from stillhouse.settings import Data, Teacher
+from stillhouse.task import FieldSpec, KindName, Label, Task
+from stillhouse.task_file import load_task
 
 TASK = load_task(Path(__file__).parents[2] / "examples" / "helpdesk" / "team.toml")
 TEACHER = Teacher(name="A", model="m")

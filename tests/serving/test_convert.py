@@ -8,7 +8,7 @@ import pytest
 from serving.convert import load_convert
 from serving.items import read_items
 from stillhouse.errors import TaskError
-from stillhouse.task import Data
+from stillhouse.settings import Data
 
 
 def home_with(folder: Path, code: str, rows: str = '{"id": "a", "raw": "one"}\n{"id": "b", "raw": "two"}\n') -> Path:

@@ -11,7 +11,7 @@ import pytest
 from serving.items import ReadItems, read_items
 from serving.tables import write_rows
 from stillhouse.errors import TaskError
-from stillhouse.task import Data
+from stillhouse.settings import Data
 
 SENTENCE = {"text": "We don't know.", "words": ["We", "do", "n't", "know", "."]}
 

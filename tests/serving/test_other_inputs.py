@@ -10,7 +10,7 @@ import pytest
 from serving.convert import load_convert
 from serving.items import read_items
 from stillhouse.errors import TaskError
-from stillhouse.task import load_task
+from stillhouse.task_file import load_task
 
 HOME = Path(__file__).parents[2] / "examples" / "other_inputs"
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("pypdf") is None, reason="needs the extra pdf")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from stillhouse.errors import InputError, TaskError
-from stillhouse.task import QUESTIONS, load_task
+from stillhouse.task import QUESTIONS
+from stillhouse.task_file import load_task
 
 HELPDESK = Path(__file__).parents[2] / "examples" / "helpdesk" / "team.toml"
 

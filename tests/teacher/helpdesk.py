@@ -9,7 +9,8 @@ from typing import Any
 
 from stillhouse.ledger import Ledger, MemoryLedger
 from stillhouse.records import Item, Vote
-from stillhouse.task import Teacher, load_task
+from stillhouse.settings import Teacher
+from stillhouse.task_file import load_task
 from teacher.engine import ask_sync
 from teacher.faults import Faults, RequestLog
 from teacher.flow import Patience

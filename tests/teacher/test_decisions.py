@@ -9,7 +9,8 @@ from prompts.delimit import enclosed
 from stillhouse.errors import TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Item, Vote
-from stillhouse.task import Data, Label, Task
+from stillhouse.settings import Data
+from stillhouse.task import Label, Task
 from teacher.capabilities import DECIDES
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard, Price, PriceTable

@@ -10,7 +10,7 @@ import pytest
 from prompts.render import Message, Prompt
 from stillhouse.errors import TeacherAuthError, TeacherError
 from stillhouse.ledger import MemoryLedger
-from stillhouse.task import Teacher
+from stillhouse.settings import Teacher
 from teacher.faults import Fault, Faults, RequestLog
 from teacher.prices import BudgetGuard, Price, PriceTable
 from teacher.recorded import serving

@@ -12,7 +12,8 @@ from kinds.registry import kind_of
 from stillhouse.errors import InputError, ModelError, TaskError
 from stillhouse.field_values import field_problems, normal_fields
 from stillhouse.records import Item
-from stillhouse.task import FieldSpec, Task, load_task
+from stillhouse.task import FieldSpec, Task
+from stillhouse.task_file import load_task
 from tests.trainer.test_json_grammar import HOSTILE
 from tests.trainer.tiny import settings
 from tests.trainer.tiny_decoders import FIELDS, invoices, write_tiny_decoder

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from stillhouse.task import Student
+from stillhouse.settings import Student
 
 WORDS = "printer toner paper jam tray scanner password login account locked reset email the my is not please again"
 PRINTING, SIGNING_IN = WORDS.split()[:6], WORDS.split()[6:12]

@@ -1,0 +1,177 @@
+"""How each part of the house is to go about its work: one frozen table of task.toml for each concern, all defaults here."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Frozen(BaseModel):
+    """A part of task.toml: read only, and a key it does not know is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Frozen):
+    """Where the texts are. Paths are relative to task.toml. JSONL, CSV and Parquet are read by their suffix.
+
+    `pair` names the column of a second text (a target, a premise); `tokens` that of the given tokens, a list of texts;
+    `focus` that of the position of the token a question is about (a predicate); `image` that of an address. `convert`
+    is MODULE:FUNCTION, which turns a row into a row with a text (see docs/how-to/other-inputs.md).
+    `note` says what readers of a report must know about the texts: it stands on top of every report.
+    """
+
+    pool: str
+    text: str = "text"
+    id: str = "id"
+    pair: str | None = None
+    tokens: str | None = None
+    focus: str | None = None
+    image: str | None = None
+    convert: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    metadata: tuple[str, ...] = ()
+    gold: str | None = None
+    gold_label: str = "label"
+    duplicate_texts: Literal["error", "drop"] = "error"
+    max_chars: PositiveInt = 20_000
+    note: str = ""
+
+
+Api = Literal["openai_chat", "openai_decisions", "systemone", "anthropic_messages"]
+_OPENAI = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
+_ANTHROPIC = {"base_url": "https://api.anthropic.com/v1", "api_key_env": "ANTHROPIC_API_KEY"}
+_MAKERS: Mapping[Api, Mapping[str, str]] = {
+    "openai_chat": _OPENAI,
+    "openai_decisions": _OPENAI,
+    "systemone": {"base_url": "http://localhost:8000/v1", "api_key_env": "SYSTEMONE_API_KEY"},
+    "anthropic_messages": _ANTHROPIC,
+}
+
+
+class Teacher(Frozen):
+    """One teacher and prompt variant: a source of votes. `base_url` is an address that speaks `api`.
+
+    `api` is the shape of its requests: OpenAI's chat, which most servers copy, OpenAI's decisions, System One's, or
+    Anthropic's messages.
+    Without `base_url` and `api_key_env` they are those of the maker of the API. `batch` hands all requests in as batches,
+    at half the price and within a day.
+
+    `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `local` is the folder or
+    Hub id of a causal or seq2seq language model to run on this machine instead (one or many labels a text).
+    `context_tokens` is how much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in
+    overlapping windows.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    model: str
+    api: Api = "openai_chat"
+    base_url: Annotated[str, Field(validate_default=True)] = ""
+    api_key_env: Annotated[str, Field(validate_default=True)] = ""
+    batch: bool = False
+    recording: str | None = None
+    local: str | None = None
+    label_order: Literal["as_given", "reversed"] = "as_given"
+    ask: Literal["auto", "logprobs", "samples", "verbalised"] = "auto"
+    samples: PositiveInt = 2
+    context_tokens: PositiveInt | None = None
+    max_in_flight: PositiveInt = 32
+    timeout_s: PositiveFloat = 60.0
+    max_tries: PositiveInt = 6
+
+    @field_validator("base_url", "api_key_env")
+    @classmethod
+    def _of_its_maker(cls, value: str, info: ValidationInfo) -> str:
+        """The key of one maker must not go to another because a default did not follow the API."""
+        return value or _MAKERS[info.data.get("api", "openai_chat")][str(info.field_name)]
+
+
+class Budget(Frozen):
+    """What may be spent in all. `teacher_usd` None means no cap on money; `human_labels` caps people's answers."""
+
+    teacher_usd: Annotated[float, Field(ge=0)] | None = None
+    human_labels: Annotated[int, Field(ge=0)] | None = None
+    seconds_per_answer: PositiveFloat = 15.0
+    usd_per_hour_of_people: Annotated[float, Field(ge=0)] = 30.0
+
+
+class Student(Frozen):
+    """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted.
+
+    `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
+    the rounds before use the head. "lora" and "head" use just that in every round; "generate" (kind "fields") adapts a
+    causal language model that writes the fields. `answer_weight` is the weight of a person's answer beside 1 for a
+    believed label; `target_sharpness` the power believed distributions are raised to. `epochs` is 1 for labels of whole
+    texts, and EPOCHS of the kind where tokens are labelled, unless it is given.
+    """
+
+    base: str = "sentence-transformers/all-MiniLM-L6-v2"
+    recipe: Literal["auto", "head", "lora", "generate"] = "auto"
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveInt = 16
+    lora_dropout: Share = 0.0
+    epochs: PositiveInt = 1
+    learning_rate: PositiveFloat = 4e-3
+    tokens_per_batch: PositiveInt = 2048
+    max_tokens: PositiveInt = 256
+    answer_weight: PositiveFloat = 1.0
+    target_sharpness: PositiveFloat = 2.0
+    folds: Annotated[int, Field(ge=2)] = 5
+    threads: PositiveInt = 2
+
+
+class Selection(Frozen):
+    """How many items a round asks of people, and which share is drawn uniformly at random and asked blind.
+
+    The first batch is an audit, all of it random, where the teacher's own variants agree at the target accuracy: then
+    the question is whether it may be trusted as it is, and only random picks can answer that.
+    """
+
+    batch: PositiveInt = 95
+    random_share: Share = 0.2
+    near_duplicate_cosine: Share = 0.98
+
+
+class Desk(Frozen):
+    """Where people answer: the embedded Argilla, a server by URL and key, or files.
+
+    `rehearse` names a file of known labels: simulated experts answer from it, and every report calls them rehearsed.
+    """
+
+    kind: Literal["embedded", "argilla", "files"] = "embedded"
+    url: str = ""
+    api_key_env: str = "ARGILLA_API_KEY"
+    workspace: str = "stillhouse"
+    min_submitted: PositiveInt = 1
+    rehearse: str | None = None
+    rehearse_label: str = "label"
+    rehearse_error_rate: Share = 0.0
+    rehearse_annotators: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Desk":
+        if self.kind == "argilla" and not self.url:
+            raise ValueError('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
+        return self
+
+
+class Stop(Frozen):
+    """When enough is enough: `target_accuracy` is reached once the lower bound of the delivered labels' accuracy is
+    there; the gain is used up once the last `patience` rounds together cannot have gained `min_gain`.
+    """
+
+    max_rounds: PositiveInt = 10
+    min_gain: Share = 0.01
+    patience: PositiveInt = 1
+    target_accuracy: Share = 0.95
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
