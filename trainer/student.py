@@ -95,6 +95,10 @@ class FittedStudent:
 
         Raises InputError where the inputs have other units than the ones it was taught.
         """
+        return self.predict_tokens(self.tokens(inputs), progress)
+
+    def tokens(self, inputs: Inputs) -> Windows:
+        """What `predict_tokens` reads: the first half of `predict`, which another thread may do ahead of the model."""
         if (inputs.spans is None) != self.per_text or (inputs.focus is not None) != self.with_focus:
             raise InputError(
                 "the student was taught on other units",
@@ -102,8 +106,13 @@ class FittedStudent:
                 found=_units(per_text=inputs.spans is None, with_focus=inputs.focus is not None),
                 fix="give the inputs as the task's kind makes them",
             )
-        how = {"max_tokens": self.settings.max_tokens, "threads": self.settings.threads}
-        return self._probabilities(embed(self.base, inputs, progress=progress, **how).vectors)
+        return tokenise(self.base, inputs, self.settings.max_tokens)
+
+    def predict_tokens(self, windows: Windows, progress: Progress | None = None) -> NDArray[np.float32]:
+        """The second half of `predict`."""
+        how: dict[str, Any] = {"tokens_per_batch": 1024, "threads": self.settings.threads, "progress": progress}
+        features = embed_windows(self.base, windows, width=self.head.weight.shape[1], **how)
+        return self._probabilities(features.vectors)
 
     def predict_features(self, features: Floats) -> NDArray[np.float32]:
         """Like `predict`, from features (U, d) of the frozen base. Raises ModelError for recipe "lora"."""
