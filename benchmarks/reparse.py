@@ -75,7 +75,9 @@ def _fill(task_path: Path, run: Path, count: int) -> None:
             replies = [_reply(item, teacher.name, said[item.id.split("/")[0]]) for item in block]
             asyncio.run(_arrive(store, replies))
             votes = [
-                vote_of(item.id, teacher.name, common, read_replies(project.kind, common, item, [reply]), [reply])
+                vote_of(
+                    item.id, teacher.name, common.prompt_id, read_replies(project.kind, common, item, [reply]), [reply]
+                )
                 for item, reply in zip(block, replies, strict=True)
             ]
             store.record_votes(_spoiled(votes))

@@ -15,6 +15,7 @@ from kinds.words import word_spans
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_fields
+from prompts.write import write_fields
 from stillhouse.field_values import field_problems, folded, normal_fields, normal_value, places
 from stillhouse.measures import bootstrap_interval, macro_f1_of, micro_f1_of, ratio_of
 from stillhouse.probabilities import Floats
@@ -55,6 +56,10 @@ class Fields(Pointing):
 
     def read(self, common: Frame, item: Item, content: str) -> Reading:  # noqa: ARG002
         return read_fields(content, item.text, self.task.fields)
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        assert isinstance(value, dict)
+        return write_fields(value, self.names)
 
     def units(self, item: Item) -> Spans:
         return word_spans(item.text)

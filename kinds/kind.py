@@ -109,6 +109,10 @@ class Kind(Protocol):
         """A reply in words. What it says of the item is in `probs` (label kinds) or `value`."""
         ...
 
+    def write(self, common: Frame, item: Item, value: Value) -> str:
+        """The reply that says the value, in the form the frame asks for; `kinds.demonstrate` reads it back."""
+        ...
+
     # -- arrays
 
     def units(self, item: Item) -> Spans: ...

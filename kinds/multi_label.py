@@ -12,6 +12,7 @@ from kinds.whole_text import WholeText, described
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_multi_label
+from prompts.write import write_multi_label
 from stillhouse.measures import bootstrap_interval, macro_f1_of, micro_f1_of
 from stillhouse.probabilities import Floats, blocks, jensen_shannon
 from stillhouse.records import Item, Value, Vote
@@ -63,6 +64,9 @@ class MultiLabel(WholeText):
 
     def read(self, common: Frame, item: Item, content: str) -> Reading:  # noqa: ARG002
         return read_multi_label(content, common.labels)
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        return write_multi_label([str(name) for name in value])
 
     def said(self, item: Item, spans: Spans, vote: Vote) -> Said:  # noqa: ARG002
         present = np.asarray(vote.probs, dtype=np.float64) if vote.usable else np.full(len(self.task.labels), 0.5)

@@ -12,6 +12,7 @@ from kinds.whole_text import described
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_quotes
+from prompts.write import write_quotes
 from stillhouse.records import Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
@@ -42,6 +43,10 @@ class Roles(Tagged):
         if not isinstance(reading.value, list):
             return reading
         return replace(reading, value=[self._snapped(item, span) for span in reading.value])
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        assert isinstance(value, list)
+        return write_quotes(item.text, value)
 
     def questions(self) -> tuple[Question, ...]:
         return (Question(QUESTION, self.task.question, "span", described(self.task), required=False),)

@@ -10,6 +10,7 @@ from kinds.kind import Doubt, Measures, Question, Said, Spans
 from kinds.whole_text import WholeText, described
 from prompts.parse import Reading, parse_verbalised
 from prompts.render import Frame, Style, frame
+from prompts.write import write_label
 from stillhouse.measures import accuracy_interval, bootstrap_interval, macro_f1_interval, quadratic_kappa
 from stillhouse.probabilities import Floats, jensen_shannon, one_hot
 from stillhouse.records import Interval, Item, Value, Vote
@@ -46,6 +47,11 @@ class SingleLabel(WholeText):
 
     def read(self, common: Frame, item: Item, content: str) -> Reading:  # noqa: ARG002
         return parse_verbalised(content, common.labels)
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        if common.style == "codes":
+            return common.codes[self.columns.index(str(value))] or common.other
+        return write_label(str(value))
 
     def said(self, item: Item, spans: Spans, vote: Vote) -> Said:  # noqa: ARG002
         probs = np.asarray(vote.probs, dtype=np.float64) + vote.residual / self.width

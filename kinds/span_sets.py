@@ -10,6 +10,7 @@ from kinds.words import word_spans
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_quotes, read_tagged
+from prompts.write import write_quotes, write_tagged
 from stillhouse.records import Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
@@ -35,6 +36,10 @@ class SpanSets(Tagged):
     def read(self, common: Frame, item: Item, content: str) -> Reading:
         read = read_quotes if self.task.overlapping else read_tagged
         return read(content, item.text, common.labels)
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        assert isinstance(value, list)
+        return write_quotes(item.text, value) if self.task.overlapping else write_tagged(item.text, value)
 
     def questions(self) -> tuple[Question, ...]:
         return (

@@ -13,6 +13,7 @@ from kinds.whole_text import described, unknown_labels
 from prompts.parse import Reading
 from prompts.render import Frame, Style, frame_of
 from prompts.structured import read_numbered_tags
+from prompts.write import write_numbered_tags
 from stillhouse.measures import bootstrap_interval, macro_f1_of, ratio_of
 from stillhouse.probabilities import Floats, jensen_shannon, one_hot
 from stillhouse.records import Item, Value, Vote
@@ -60,6 +61,9 @@ class Tokens:
 
     def read(self, common: Frame, item: Item, content: str) -> Reading:
         return read_numbered_tags(content, [item.text[a:b] for a, b in item.tokens or ()], common.labels)
+
+    def write(self, common: Frame, item: Item, value: Value) -> str:  # noqa: ARG002
+        return write_numbered_tags([item.text[a:b] for a, b in item.tokens or ()], list(value))
 
     def units(self, item: Item) -> Spans:
         return token_spans(item)

@@ -38,6 +38,12 @@ def align_quote(text: str, quote: str, occurrence: int | None) -> CharSpan | Fin
     return "unaligned"
 
 
+def occurrence_of(text: str, span: CharSpan) -> int:
+    """The number, from 1, by which `align_quote` finds these words at this place; 1 where no number would."""
+    places = _exact(text, text[slice(*span)])
+    return places.index(span) + 1 if span in places else 1
+
+
 def align_tagged(text: str, tagged_plain: str, spans_in_tagged: Sequence[CharSpan]) -> list[CharSpan | Finding]:
     """Where spans of a text that a teacher wrote again stand in the true one; a result for each, in their order.
 

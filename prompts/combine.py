@@ -42,6 +42,23 @@ def combine_samples(readings: Sequence[Reading], kind: KindName = "single_label"
     return Reading((), 0.0, "sample", status, value, dict(findings))
 
 
+def mean_of_orders(readings: Sequence[Reading]) -> Reading:
+    """What a teacher says of one text with the labels in either order, for kinds of labels: the mean, which the place of a
+    label does not sway (Zheng et al. 2023, Large Language Models Are Not Robust Multiple Choice Selectors). A reading that
+    cannot be used leaves the other as it is.
+    """
+    usable = [reading for reading in readings if reading.usable]
+    if len(usable) < 2:
+        return usable[0] if usable else readings[0]
+    probs = tuple(
+        math.fsum(column) / len(usable) for column in zip(*(reading.probs for reading in usable), strict=True)
+    )
+    residual = math.fsum(reading.residual for reading in usable) / len(usable)
+    status: VoteStatus = "ok" if all(reading.status == "ok" for reading in usable) else "repaired"
+    findings = sum((Counter(reading.findings) for reading in usable), Counter[str]())
+    return Reading(probs, residual, usable[0].origin, status, None, dict(findings))
+
+
 def _value(values: Sequence[Value], kind: KindName, findings: Counter[str]) -> Value:
     if kind == "tokens":
         return _tags([value for value in values if isinstance(value, list)])

@@ -75,10 +75,16 @@ def parse_label(text: str, labels: Spellings) -> Reading:
     return abstain(count, "refused" if REFUSAL.match(text) else "unreadable", "sample")
 
 
-def parse_code(text: str, codes: Sequence[str], labels: Spellings) -> Reading:
-    """A reply that is a label's code, without logprobs: one sample."""
+def parse_code(text: str, codes: Sequence[str], labels: Spellings, other: str = "") -> Reading:
+    """A reply that is a label's code, without logprobs: one sample. A label that was not shown has the code "";
+    `other` is that of "none of these", which leaves all in the residual.
+    """
     text, changed = without_thinking(text)
     found = _CODE.fullmatch(text)
+    if found is not None and other and found.group(1) == other and found.group(2) is None:
+        return Reading(
+            (0.0,) * len(codes), 1.0, "sample", "ok" if text.strip() == other and not changed else "repaired"
+        )
     if found is not None and found.group(1) in codes:
         index = codes.index(found.group(1))
         if found.group(2) is None:
@@ -90,30 +96,39 @@ def parse_code(text: str, codes: Sequence[str], labels: Spellings) -> Reading:
 
 
 def parse_logprobs(
-    text: str, tokens: Sequence[tuple[str, Mapping[str, float]]], codes: Sequence[str], labels: Spellings
+    text: str,
+    tokens: Sequence[tuple[str, Mapping[str, float]]],
+    codes: Sequence[str],
+    labels: Spellings,
+    other: str = "",
 ) -> Reading:
     """A reply to a prompt with codes: `tokens` are the tokens said, each with the logprobs of its alternatives.
 
     Only the first token that is not blank or a quote counts; it must itself be a code, or the teacher was not
-    following the protocol and its alternatives mean nothing.
+    following the protocol and its alternatives mean nothing. What is said for `other` ("none of these") is residual.
     """
     said = next(((token, top) for token, top in tokens if token.strip(" \t\r\n\"'`*(")), None)
-    if said is None or said[0].strip() not in codes:
-        reading = parse_code(text, codes, labels)
-        return replace(reading, status="repaired") if reading.usable else reading
-    at = {code: index for index, code in enumerate(codes)}
+    at = {code: index for index, code in enumerate(codes) if code}
+    if said is None or said[0].strip() not in {*at, *filter(None, [other])}:
+        return _without_logprobs(text, codes, labels, other)
     probs = [0.0] * len(codes)
     for token, logprob in said[1].items():
         index = at.get(token.strip())
         if index is not None and isinstance(logprob, int | float) and not math.isnan(logprob):
             probs[index] += math.exp(max(min(logprob, 0.0), -1000.0))
-    if probs[at[said[0].strip()]] == 0.0:
-        reading = parse_code(text, codes, labels)
-        return replace(reading, status="repaired") if reading.usable else reading
+    code = said[0].strip()
+    shown = probs[at[code]] > 0.0 if code in at else any(token.strip() == other for token in said[1])
+    if not shown:
+        return _without_logprobs(text, codes, labels, other)
     total = math.fsum(probs)
     scale = 1.0 / total if total > 1.0 else 1.0
     probs = [p * scale for p in probs]
     return Reading(tuple(probs), max(0.0, 1.0 - math.fsum(probs)), "logprob", "ok")
+
+
+def _without_logprobs(text: str, codes: Sequence[str], labels: Spellings, other: str) -> Reading:
+    reading = parse_code(text, codes, labels, other)
+    return replace(reading, status="repaired") if reading.usable else reading
 
 
 @dataclass(frozen=True, slots=True)

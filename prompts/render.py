@@ -36,7 +36,8 @@ class Frame:
     """What is the same for every item of a task, teacher and style; `codes` follow the order of the task's labels.
 
     `template` is the stem of the templates of the item's question and of a repair. The reply to an item takes up to
-    `reply_tokens`, and `echo` times the tokens of its text.
+    `reply_tokens`, and `echo` times the tokens of its text. `other` is the code of "none of these" (see
+    `prompts.candidates`); a label that has no code then is not shown.
     """
 
     style: Style
@@ -50,11 +51,20 @@ class Frame:
     echo: float = 0.0
     pair_heading: str = ""
     words: Mapping[str, object] = field(default_factory=dict)
+    other: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A demonstration in a frame's words: the item as it is asked about, and the reply it should get."""
+
+    asked: Message
+    reply: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent for one item, and the id of its frame."""
+    """What is sent for one item. `prompt_id` is that of its frame, and after a dot that of its examples if it has any."""
 
     messages: tuple[Message, ...]
     prompt_id: str
@@ -84,6 +94,7 @@ def frame(task: Task, teacher: Teacher, style: Style) -> Frame:
         task,
         style,
         template="",
+        examples=teacher.demonstrations > 0,
         words={"labels": shown},
         codes=tuple(code for _, code in sorted(zip(order, codes_as_shown, strict=True))),
         # {"label": ..., "confidence": 0.85, "second": ...} is 20 to 30 tokens around two names of some 2 bytes a token.
@@ -100,6 +111,7 @@ def frame_of(
     schema: Mapping[str, object] | None = None,
     reply_tokens: int,
     echo: float = 0.0,
+    style: Style = "verbalised",
     **words: object,
 ) -> Frame:
     """The frame of a task whose reply is more than a label: system text, last line and repair are the templates
@@ -110,8 +122,9 @@ def frame_of(
     shown = _labels_shown(task, order, ("",) * len(order))
     return _framed(
         task,
-        "verbalised",
+        style,
         template=template,
+        examples=teacher.demonstrations > 0,
         words={"labels": shown, "fields": fields, **words},
         reply_tokens=reply_tokens,
         schema=schema,
@@ -119,25 +132,38 @@ def frame_of(
     )
 
 
-def fill(common: Frame, item: Item) -> Prompt:
-    """The prompt of one item: its text, and what else it has. Given tokens are shown only where the kind asks for them."""
+def fill(common: Frame, item: Item, examples: Sequence[Example] = ()) -> Prompt:
+    """The prompt of one item: its text, and what else it has. Given tokens are shown only where the kind asks for them.
+
+    Examples stand before it as turns of their own, in the same form and enclosed the same way.
+    """
+    turns = [turn for example in examples for turn in (example.asked, example.reply)]
+    prompt_id = f"{common.prompt_id}.{_digest(*(turn.content for turn in turns))[:8]}" if turns else common.prompt_id
+    return Prompt((Message("system", common.system), *turns, _asked(common, item)), prompt_id, common.style)
+
+
+def shown(common: Frame, item: Item, reply: str) -> Example:
+    """An item with its reply, rendered once for all the prompts that show it."""
+    return Example(_asked(common, item), Message("assistant", sendable(reply)))
+
+
+def _asked(common: Frame, item: Item) -> Message:
     parts = _parts(common, item)
-    shown = {
+    there = {
         part: enclose(text, *(other for name, other in parts.items() if name != part), part=part)
         for part, text in parts.items()
     }
     user = (
         _template(_named("item", common.template))
         .render(
-            **{"pair": "", "tokens": "", "predicate": "", **shown},
+            **{"pair": "", "tokens": "", "predicate": "", **there},
             pair_heading=common.pair_heading,
             style=common.style,
             **common.words,
         )
         .rstrip("\n")
     )
-    messages = (Message("system", common.system), Message("user", user, item.image))
-    return Prompt(messages, common.prompt_id, common.style)
+    return Message("user", user, item.image)
 
 
 def repair(common: Frame, prompt: Prompt, reply: str) -> Prompt:
@@ -184,6 +210,7 @@ def _framed(
     style: Style,
     *,
     template: str,
+    examples: bool,
     words: Mapping[str, object],
     reply_tokens: int,
     schema: Mapping[str, object] | None,
@@ -198,7 +225,7 @@ def _framed(
         style=style,
         system=sendable(
             _template(_named("system", template or style)).render(
-                guidelines=task.guidelines, question=task.question, parts=parts, **words
+                guidelines=task.guidelines, question=task.question, parts=parts, examples=examples, **words
             )
         ).rstrip("\n"),
         prompt_id="",
@@ -227,7 +254,8 @@ def _labels_shown(task: Task, order: Sequence[int], codes: Sequence[str]) -> lis
 
 
 def _repair(common: Frame) -> str:
-    words = {"codes": sorted(common.codes), "names": common.labels.names, **common.words}
+    codes = sorted(code for code in (*common.codes, common.other) if code)
+    words = {"codes": codes, "names": common.labels.names, **common.words}
     return _template(_named("repair", common.template)).render(style=common.style, **words).rstrip("\n")
 
 
@@ -251,8 +279,12 @@ def _schema(names: list[str]) -> dict[str, object]:
 def _prompt_id(common: Frame) -> str:
     """Changes with the templates, the task's words, the labels and their order; not with the item."""
     every_part = Item("", "text", pair="pair", tokens=((0, 4),), focus=(0, 4))
-    parts = [common.style, common.system, fill(common, every_part).messages[1].content, _repair(common)]
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+    parts = [common.style, common.system, _asked(common, every_part).content, _repair(common)]
+    return _digest(*parts)[:16]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 @cache

@@ -40,7 +40,8 @@ class Vote:
     sum(probs) + residual = 1. multi_label: `probs` are each label's chance to apply, residual is 0. All other kinds:
     `value` is what was said, as a Value whose spans, tags or fields may carry their probability "p"; probs are empty.
     A vote that is not ok or repaired abstains: probs are all 0, residual is 1, value is None.
-    `source` names teacher and prompt variant (one column of the consensus).
+    `source` names teacher and prompt variant (one column of the consensus). `demonstrations` are the ids of the items that
+    the prompt showed as examples, `candidates` the labels it showed where it did not show all.
     """
 
     item_id: str
@@ -54,10 +55,20 @@ class Vote:
     cost_usd: float
     value: Value | None = None
     findings: Mapping[str, int] = field(default_factory=dict)  # what did not fit, by name: unaligned, ambiguous ...
+    demonstrations: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
         return self.status in {"ok", "repaired"}
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """An item that a prompt shows as an example, with what people say of it."""
+
+    item: Item
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """How each part of the house is to go about its work: one frozen table of task.toml for each concern, all defaults here."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -49,6 +50,7 @@ class Data(Frozen):
 
 
 Api = Literal["openai_chat", "openai_decisions", "systemone", "anthropic_messages"]
+DECISION_APIS: frozenset[Api] = frozenset({"openai_decisions", "systemone"})
 _OPENAI = {"base_url": "https://api.openai.com/v1", "api_key_env": "OPENAI_API_KEY"}
 _ANTHROPIC = {"base_url": "https://api.anthropic.com/v1", "api_key_env": "ANTHROPIC_API_KEY"}
 _MAKERS: Mapping[Api, Mapping[str, str]] = {
@@ -69,8 +71,17 @@ class Teacher(Frozen):
 
     `recording` starts the recorded teacher on that file of replies instead of calling `base_url`. `local` is the folder or
     Hub id of a causal or seq2seq language model to run on this machine instead (one or many labels a text).
+    `vllm` has it write replies instead, inside this process and on its GPU: a table of arguments of vLLM's `LLM`, empty or not.
+    `local_only` refuses every address but this machine's own, before anything is sent.
     `context_tokens` is how much of one text a request carries, about 6,000 tokens unless said: a longer text is asked in
     overlapping windows.
+
+    `temperature` is sent with every request; without it 0, or 0.7 where several samples are wanted. `demonstrations` is how
+    many examples a prompt shows, of what people have answered: such a teacher waits until there are enough answers, and each
+    later round asks again about the `asked_again_share` of items it doubts most, with the examples of that round.
+    `second_order_share` of items, those it doubts most, are asked once more with the labels in the other order, and count
+    with the mean of both. `candidates` "auto" shows the likeliest labels alone where an API tells of fewer codes than there
+    are labels; "never" shows all.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -81,9 +92,16 @@ class Teacher(Frozen):
     batch: bool = False
     recording: str | None = None
     local: str | None = None
+    vllm: Mapping[str, bool | int | float | str] | None = None
+    local_only: bool = False
     label_order: Literal["as_given", "reversed"] = "as_given"
     ask: Literal["auto", "logprobs", "samples", "verbalised"] = "auto"
     samples: PositiveInt = 2
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    demonstrations: Annotated[int, Field(ge=0, le=64)] = 0
+    asked_again_share: Share = 0.1
+    second_order_share: Share = 0.0
+    candidates: Literal["auto", "never"] = "auto"
     context_tokens: PositiveInt | None = None
     max_in_flight: PositiveInt = 32
     timeout_s: PositiveFloat = 60.0
@@ -94,6 +112,85 @@ class Teacher(Frozen):
     def _of_its_maker(cls, value: str, info: ValidationInfo) -> str:
         """The key of one maker must not go to another because a default did not follow the API."""
         return value or _MAKERS[info.data.get("api", "openai_chat")][str(info.field_name)]
+
+    @model_validator(mode="after")
+    def _vllm_has_a_model(self) -> "Teacher":
+        if self.vllm is not None and (self.local is None or self.api != "openai_chat" or self.batch):
+            raise ValueError(
+                f"teachers: {self.name!r}: expected local, and neither batch nor another api, because vllm runs that model here"
+            )
+        if self.vllm and self.vllm.get("trust_remote_code"):
+            raise ValueError(f"teachers: {self.name!r}: expected no trust_remote_code: code that comes with a model is not run")
+        return self
+
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether labels are read off a model of this machine, which then writes nothing."""
+        return self.local is not None and self.vllm is None
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> "Teacher":
+        where = f"teachers: {self.name!r}"
+        if self.demonstrations and (self.by_likelihood or self.api in DECISION_APIS):
+            raise ValueError(
+                f"{where}: expected demonstrations = 0, because neither local models nor decision endpoints take examples"
+            )
+        if self.second_order_share and self.by_likelihood:
+            raise ValueError(f"{where}: expected second_order_share = 0, because a local model is asked once")
+        return self
+
+
+class PrivacyPattern(Frozen):
+    r"""What else is an id: where `regex` matches, or only its first group if it has one ("INC(\d+)")."""
+
+    name: Annotated[str, Field(min_length=1)]
+    regex: str
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, regex: str) -> str:
+        try:
+            empty = re.compile(regex).match("")
+        except re.error as error:
+            raise ValueError(f"privacy.patterns: expected a regular expression, found {regex!r}: {error}") from error
+        if empty is not None:
+            raise ValueError(f"privacy.patterns: {regex!r} matches nothing at all: expected at least one character")
+        return regex
+
+
+class Privacy(Frozen):
+    """What is replaced by surrogates before a text leaves this machine for a teacher; the table itself switches it on.
+
+    `names` need a detector: `name_student`, the folder of a student of the kind "spans" (`name_labels` are its labels that
+    name people; a word counts where they have `name_threshold` of the probability together), or `spacy_model`, a spaCy model
+    by name or path; or names that are known: `name_columns` of the metadata, and `names_file`, one name a line.
+    `regions` are the countries whose phone numbers are found without a country code. `patterns` add ids of your own, and
+    `keep` lists words that always stay. Pictures cannot be checked, and are refused unless `allow_images`.
+    """
+
+    names: bool = True
+    mails: bool = True
+    phones: bool = True
+    ids: bool = True
+    name_student: str | None = None
+    name_labels: tuple[str, ...] = ("person", "PERSON", "PER")
+    name_threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    spacy_model: str | None = None
+    name_columns: tuple[str, ...] = ()
+    names_file: str | None = None
+    regions: tuple[Annotated[str, Field(pattern=r"^[A-Z]{2}$")], ...] = ("US", "GB")
+    patterns: tuple[PrivacyPattern, ...] = ()
+    keep: tuple[str, ...] = ()
+    allow_images: bool = False
+
+    @model_validator(mode="after")
+    def _names_are_found_by_something(self) -> "Privacy":
+        if self.names and not (self.name_student or self.spacy_model or self.name_columns or self.names_file):
+            raise ValueError(
+                "privacy.names: expected name_student, spacy_model, name_columns or names_file, which find names, found "
+                "none; or set names = false"
+            )
+        return self
 
 
 class Budget(Frozen):

@@ -300,7 +300,8 @@ def _vote_json(vote: Vote) -> str:
 
 def _vote(record: str) -> Vote:
     said = json.loads(record)
-    return Vote(**{**said, "probs": tuple(said["probs"])})
+    listed = ("probs", "demonstrations", "candidates")
+    return Vote(**{**said, **{name: tuple(said[name]) for name in listed if name in said}})
 
 
 def _first(rows: Iterable[tuple[Any, ...]]) -> Iterator[Any]:

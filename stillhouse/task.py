@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from stillhouse.settings import Budget, Data, Desk, Frozen, Selection, Stop, Student, Teacher
+from stillhouse.settings import Budget, Data, Desk, Frozen, Privacy, Selection, Stop, Student, Teacher
 
 
 class Label(Frozen):
@@ -43,6 +43,7 @@ class FieldSpec(Frozen):
 
 
 KindName = Literal["single_label", "multi_label", "spans", "tokens", "roles", "fields"]
+LABEL_KINDS: frozenset[KindName] = frozenset({"single_label", "multi_label"})  # whose values are names of labels alone
 QUESTIONS: Mapping[KindName, str] = {
     "single_label": "Which label fits the text best?",
     "multi_label": "Which labels apply to the text?",
@@ -77,6 +78,7 @@ class Task(Frozen):
     selection: Selection = Selection()
     desk: Desk = Desk()
     stop: Stop = Stop()
+    privacy: Privacy | None = None
     seed: int = 0
 
     @field_validator("question")
@@ -104,11 +106,21 @@ class Task(Frozen):
 
     @field_validator("teachers")
     @classmethod
-    def _distinct_teachers(cls, teachers: tuple[Teacher, ...]) -> tuple[Teacher, ...]:
+    def _distinct_teachers(cls, teachers: tuple[Teacher, ...], info: ValidationInfo) -> tuple[Teacher, ...]:
         problems = [] if teachers else ["teachers: expected at least one [[teachers]] table, found none"]
         names = [teacher.name for teacher in teachers]
         problems += [
             f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})
+        ]
+        if teachers and all(teacher.demonstrations for teacher in teachers):
+            problems.append(
+                "teachers: expected one with demonstrations = 0: before people answer there is nothing to show"
+            )
+        kind = info.data.get("kind", "single_label")
+        problems += [
+            f'teachers: {teacher.name!r}: second_order_share is for labels of a text, found kind "{kind}"'
+            for teacher in teachers
+            if teacher.second_order_share and kind not in LABEL_KINDS
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -125,6 +137,17 @@ class Task(Frozen):
         if "epochs" in student.model_fields_set or kind not in EPOCHS:
             return student
         return student.model_copy(update={"epochs": EPOCHS[kind]})
+
+    @field_validator("privacy")
+    @classmethod
+    def _columns_of_names(cls, privacy: Privacy | None, info: ValidationInfo) -> Privacy | None:
+        known = info.data["data"].metadata if "data" in info.data else ()
+        unknown = [
+            name for name in (privacy.name_columns if privacy else ()) if "data" in info.data and name not in known
+        ]
+        if unknown:
+            raise ValueError(f"privacy.name_columns: {unknown[0]!r} is not among data.metadata; add it there")
+        return privacy
 
     @property
     def label_names(self) -> tuple[str, ...]:

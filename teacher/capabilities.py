@@ -9,10 +9,10 @@ from prompts.render import Frame, Style
 from prompts.windows import WINDOW_TOKENS, windows_of
 from stillhouse.errors import TeacherError
 from stillhouse.records import Item
-from stillhouse.settings import Teacher
+from stillhouse.settings import DECISION_APIS, Teacher
 from stillhouse.task import Task
 from teacher.wire import Asking, MaxTokensField, tokens_about
-from teacher.wire_decisions import DECISION_APIS, decide_of
+from teacher.wire_decisions import decide_of
 from teacher.wire_shapes import Decide
 
 Finding = Literal["honoured", "ignored", "refused"]
@@ -71,7 +71,9 @@ def memory_key(teacher: Teacher) -> str:
 
 
 def endpoint_of(teacher: Teacher) -> str:
-    """Where replies come from. The port of a recorded teacher changes with every start; its file does not."""
+    """Where replies come from. The port of a teacher of this process changes with every start; its file does not."""
+    if teacher.vllm is not None:
+        return f"vllm:{teacher.local}"
     return f"recording:{teacher.recording}" if teacher.recording is not None else teacher.base_url.rstrip("/")
 
 
@@ -84,6 +86,7 @@ class Plan:
     n: int
     known: Capabilities
     decide: Decide | None = None
+    temperature: float | None = None
 
     @property
     def style(self) -> Style:
@@ -95,6 +98,7 @@ class Plan:
 
     def asking(self, common: Frame, item: Item) -> Asking:
         wanted = SAMPLE_TEMPERATURE if self.how == "samples" else 0.0
+        wanted = wanted if self.temperature is None else self.temperature
         return Asking(
             max_tokens=reply_room(common, item),
             max_tokens_field=self.known.max_tokens_field,
@@ -143,6 +147,13 @@ def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Styl
     `styles` are those of the task's kind: without codes no token is a whole answer, and logprobs say nothing. Raises
     TeacherError where the teacher insists on logprobs that the API or the kind does not have.
     """
+    if teacher.temperature is not None and known is not None and known.temperature == "refused":
+        raise TeacherError(
+            f"teacher {teacher.name}: no choice of temperature",
+            expected=f"a model that takes a temperature, because temperature = {teacher.temperature:g}",
+            found=f"{teacher.model} at {endpoint_of(teacher)} refuses it",
+            fix="leave temperature out for this teacher",
+        )
     known = known or (RECORDED if teacher.recording is not None else _unprobed(teacher))
     coded = "codes" in styles
     if teacher.ask == "logprobs" and not coded:
@@ -160,7 +171,7 @@ def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Styl
             fix='set ask = "auto" for this teacher',
         )
     if teacher.ask == "logprobs" or (teacher.ask == "auto" and coded and known.logprobs == "honoured"):
-        return Plan("logprobs", 1, 1, known)
+        return Plan("logprobs", 1, 1, known, temperature=teacher.temperature)
     samples_in_one_call = known.n == "honoured"
     if teacher.samples > 1 and (teacher.ask == "samples" or (teacher.ask == "auto" and samples_in_one_call)):
         return Plan(
@@ -168,5 +179,6 @@ def plan_of(teacher: Teacher, known: Capabilities | None, styles: frozenset[Styl
             1 if samples_in_one_call else teacher.samples,
             teacher.samples if samples_in_one_call else 1,
             known,
+            temperature=teacher.temperature,
         )
-    return Plan("verbalised", 1, 1, known)
+    return Plan("verbalised", 1, 1, known, temperature=teacher.temperature)

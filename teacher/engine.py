@@ -14,12 +14,12 @@ from stillhouse.settings import Teacher
 from stillhouse.task import Task
 from teacher.batch import answered_in_batches, check_batch
 from teacher.calls import Calls
-from teacher.capabilities import plan_for
 from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, PriceTable, check_price, load_prices, price_of
 from teacher.probe import capabilities_of
 from teacher.run import Progress, Run
 from teacher.transport import check_address, check_key, connection
+from teacher.ways import NOTHING_MORE, Shown, Ways
 
 
 async def ask(
@@ -34,9 +34,11 @@ async def ask(
     prices: PriceTable | None = None,
     patience: Patience | None = None,
     rng: np.random.Generator | None = None,
+    more: Shown = NOTHING_MORE,
 ) -> list[Vote]:
     """The votes of one teacher, in the order of the items; an item without a recording, or rejected, has none.
 
+    `more` is what single items are shown: examples, the only labels that may fit; and whether all are asked in both orders.
     Replies already in the ledger are read again without a call. `capabilities` is a JSON-able record of what was
     found out about APIs: it is read, and added to. Raises TeacherError, TeacherAuthError or BudgetError once what
     was in flight has arrived; then, as after a cancellation, all that arrived is in the ledger, with its votes.
@@ -61,9 +63,8 @@ async def ask(
         )
         try:
             known = await capabilities_of(calls, capabilities if capabilities is not None else {})
-            plan = plan_for(task, teacher, known, kind.styles())
-            common = kind.frame(teacher, plan.style)
-            run = Run(calls, plan, kind, common, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
+            ways = Ways(kind, teacher, known, more)
+            run = Run(calls, kind, ways, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
             if teacher.batch:
                 await answered_in_batches(run, items)
             await run.all(items)
@@ -84,6 +85,7 @@ def ask_sync(
     prices: PriceTable | None = None,
     patience: Patience | None = None,
     rng: np.random.Generator | None = None,
+    more: Shown = NOTHING_MORE,
 ) -> list[Vote]:
     """`ask` for callers without an event loop of their own."""
     return asyncio.run(
@@ -98,5 +100,6 @@ def ask_sync(
             prices=prices,
             patience=patience,
             rng=rng,
+            more=more,
         )
     )

@@ -93,10 +93,11 @@ def _batched(models: Mapping[str, Mapping[str, str]], play: FaultPlay, log: Requ
 
 
 def question_in(api: Api, body: bytes, models: Mapping[str, Mapping[str, str]]) -> Question:
-    """What is asked about; the first message with a text between markers counts, as a repair repeats it."""
+    """What is asked about; the last message of the user with a text between markers counts, as examples come before it and a repair after."""
     try:
         asked: Any = orjson.loads(body)
-        model, contents = asked["model"], [message["content"] for message in asked["messages"]]
+        model = asked["model"]
+        contents = [message["content"] for message in asked["messages"] if message["role"] == "user"]
         room = asked.get("max_tokens", 0)
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
         raise Unfit(400, "invalid_request", 'Expected a chat request with "model" and "messages".') from error
@@ -105,7 +106,7 @@ def question_in(api: Api, body: bytes, models: Mapping[str, Mapping[str, str]]) 
     if not isinstance(model, str) or model not in models:
         names = ", ".join(sorted(models)) or "none"
         raise Unfit(404, "model_not_found", f"This is a recording. It has the models {names}; not {model!r}.")
-    shown = (words for words in map(_words, contents) if enclosed(words) is not None)
+    shown = (words for words in map(_words, reversed(contents)) if enclosed(words) is not None)
     message = next(shown, "")
     text, key = enclosed(message), asked_about(message)
     if text is None or key is None:

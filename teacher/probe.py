@@ -9,6 +9,7 @@ import orjson
 from prompts.render import Message, Prompt
 from stillhouse.errors import TeacherError
 from stillhouse.ledger import StoredReply
+from stillhouse.settings import DECISION_APIS
 from teacher.calls import Call, Calls, RejectedError, worst_usd
 from teacher.capabilities import (
     DECIDES,
@@ -22,7 +23,6 @@ from teacher.capabilities import (
 )
 from teacher.transport import TransportError, get, redacted
 from teacher.wire import MODELS_PATH, Asking, body_of, read_choices, request_key
-from teacher.wire_decisions import DECISION_APIS
 
 PROBE_ITEM = "(probe)"
 FEWER_TOP_LOGPROBS = 5  # the most that some APIs show

@@ -36,7 +36,7 @@ def said(replies: Sequence[StoredReply]) -> str:
     return next((choice.content for reply in replies for choice in read_choices(reply.body) if choice.content), "")
 
 
-def vote_of(item_id: str, source: str, common: Frame, reading: Reading, replies: Sequence[StoredReply]) -> Vote:
+def vote_of(item_id: str, source: str, prompt_id: str, reading: Reading, replies: Sequence[StoredReply]) -> Vote:
     return Vote(
         item_id=item_id,
         source=source,
@@ -44,7 +44,7 @@ def vote_of(item_id: str, source: str, common: Frame, reading: Reading, replies:
         residual=reading.residual,
         origin=reading.origin,
         status=reading.status,
-        prompt_id=common.prompt_id,
+        prompt_id=prompt_id,
         request_key=replies[-1].request_key,
         # A reply shared with another item of the same text is paid for once, by that item.
         value=reading.value if reading.usable else None,
@@ -69,7 +69,7 @@ def _read(kind: Kind, common: Frame, item: Item, choice: Choice) -> Reading:
     if choice.decided is not None:
         return _decided(kind, common, choice.decided)
     if common.style == "codes":
-        reading = parse_logprobs(choice.content, choice.tokens, common.codes, common.labels)
+        reading = parse_logprobs(choice.content, choice.tokens, common.codes, common.labels, common.other)
     else:
         reading = kind.read(common, item, choice.content)
     if choice.finish_reason == "length" and not _complete(reading):

@@ -3,19 +3,22 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from kinds.kind import Kind
+from prompts.combine import mean_of_orders
 from prompts.parse import Reading
-from prompts.render import Frame, Prompt, fill, repair
+from prompts.render import Prompt, fill, repair
 from prompts.windows import WINDOW_TOKENS, merge
 from stillhouse.errors import StillhouseError, TeacherError
 from stillhouse.ledger import StoredReply
 from stillhouse.records import Item, Vote
 from teacher.calls import Call, Calls, NoRecordingError, RejectedError, StoppedError, worst_usd
-from teacher.capabilities import Plan, endpoint_of
+from teacher.capabilities import endpoint_of
 from teacher.reading import read_replies, repaired, said, vote_of, worth_repair
 from teacher.transport import redacted
+from teacher.ways import Way, Ways
 from teacher.wire import Asking, body_of, request_key
 
 # Called after each item: items done, items in all, US dollars spent in this run, and how often each status occurred
@@ -30,8 +33,9 @@ REPAIR_SAMPLE = 1000  # beyond any sample index: a repair is another question th
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One window of an item, or all of it, with its calls. `start` is where it begins in the item's text."""
+    """One window of an item, or all of it, asked one way, with its calls. `start` is where it begins in the item's text."""
 
+    way: Way
     start: int
     item: Item
     prompt: Prompt
@@ -52,9 +56,8 @@ class Run:
     """The state of one `ask`."""
 
     calls: Calls
-    plan: Plan
     kind: Kind
-    common: Frame
+    ways: Ways
     total: int
     progress: Progress | None
     window_tokens: int = WINDOW_TOKENS
@@ -91,10 +94,11 @@ class Run:
 
     def _parts(self, item: Item) -> tuple[Part, ...]:
         parts = []
-        for start, window in self.plan.windows(item, self.window_tokens):
-            prompt, asking = fill(self.common, window), self.plan.asking(self.common, window)
-            calls = tuple(self._call(item, prompt, asking, sample) for sample in range(self.plan.calls_an_item))
-            parts.append(Part(start, window, prompt, calls))
+        for way in self.ways.of(item):
+            for start, window in way.plan.windows(item, self.window_tokens):
+                prompt, asking = fill(way.common, window, way.examples), way.plan.asking(way.common, window)
+                calls = tuple(self._call(item, prompt, asking, sample) for sample in range(way.plan.calls_an_item))
+                parts.append(Part(way, start, window, prompt, calls))
         return tuple(parts)
 
     async def _work(self, jobs: Iterator[Job]) -> None:
@@ -119,31 +123,38 @@ class Run:
     async def _vote(self, job: Job) -> Vote:
         heard: list[StoredReply] = []
         readings = [await self._read(job, part, heard) for part in job.parts]
-        reading = merge(self.kind.task.kind, job.item, [(part.start, part.item) for part in job.parts], readings)
-        return vote_of(job.item.id, self.calls.teacher.name, self.common, reading, heard)
+        each = []
+        for _, asked in groupby(zip(job.parts, readings, strict=True), key=lambda pair: id(pair[0].way)):
+            parts, said_of = zip(*asked, strict=True)
+            each.append(merge(self.kind.task.kind, job.item, [(part.start, part.item) for part in parts], said_of))
+        prompt_ids = dict.fromkeys(part.prompt.prompt_id for part in job.parts)
+        vote = vote_of(job.item.id, self.calls.teacher.name, "+".join(prompt_ids), mean_of_orders(each), heard)
+        way = job.parts[0].way
+        return replace(vote, demonstrations=way.demonstrations, candidates=way.candidates)
 
     async def _read(self, job: Job, part: Part, heard: list[StoredReply]) -> Reading:
         """What the teacher says of one part, asked again where it cannot be read; `heard` gets every reply."""
         replies = [job.known.get(call.key) or await self.calls.reply(call) for call in part.calls]
         heard += replies
-        reading = read_replies(self.kind, self.common, part.item, replies)
+        reading = read_replies(self.kind, part.way.common, part.item, replies)
         call = self._repair(job, part, reading, replies)
         if call is None:
             return reading
         known = self.calls.ledger.known([call.key])
         again = known.get(call.key) or await self.calls.reply(call)
         heard.append(again)
-        return repaired(read_replies(self.kind, self.common, part.item, [again]))
+        return repaired(read_replies(self.kind, part.way.common, part.item, [again]))
 
     def _repair(self, job: Job, part: Part, reading: Reading, replies: Sequence[StoredReply]) -> Call | None:
         """The call that asks again, where that may help."""
-        if self.plan.how == "decision" or not worth_repair(reading, replies):
+        plan, common = part.way.plan, part.way.common
+        if plan.how == "decision" or not worth_repair(reading, replies):
             return None
         cut_off = reading.status == "truncated"
         return self._call(
             job.item,
-            part.prompt if cut_off else repair(self.common, part.prompt, said(replies)),
-            self.plan.asking_again(self.common, part.item, cut_off=cut_off),
+            part.prompt if cut_off else repair(common, part.prompt, said(replies)),
+            plan.asking_again(common, part.item, cut_off=cut_off),
             REPAIR_SAMPLE,
         )
 
@@ -162,7 +173,7 @@ class Run:
         if missing:
             return missing
         replies = [job.known[call.key] for call in part.calls]
-        again = self._repair(job, part, read_replies(self.kind, self.common, part.item, replies), replies)
+        again = self._repair(job, part, read_replies(self.kind, part.way.common, part.item, replies), replies)
         return [] if again is None or self.calls.ledger.known([again.key]) else [again]
 
     def _call(self, item: Item, prompt: Prompt, asking: Asking, sample: int) -> Call:
