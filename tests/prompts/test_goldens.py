@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from kinds.demonstrate import example_of
 from kinds.registry import kind_of
+from prompts.candidates import candidates_frame, with_candidates
 from prompts.render import Style, fill, frame, render, repair
-from stillhouse.records import Item
+from stillhouse.records import Demonstration, Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
 from tests.prompts.words import KIND_ITEM, KINDS, MANY, PAIRED, REVERSED, ROLE_ITEM, TASK, TEACHER, TRAPS
 
 GOLDENS = Path(__file__).parent / "goldens"
+FEW_SHOT = TEACHER.model_copy(update={"demonstrations": 2})
 ITEM = Item("hd-1", "Laptop won't start & says <disk error>.\n\nSent from my phone")
 CASES: dict[str, tuple[Task, Teacher, Style]] = {
     "helpdesk_verbalised": (TASK, TEACHER, "verbalised"),
@@ -96,3 +99,59 @@ def test_what_only_people_are_told_is_not_sent() -> None:
     """The policy of the helpdesk's people is not in the teacher's prompt."""
     assert TASK.people_guidelines
     assert TASK.people_guidelines[:40] not in render(TASK, TEACHER, ITEM, "verbalised").text()
+
+
+LEASE = {"tenants": ["Acme Ltd"], "start date": "2024-05-03", "rent": None, "law": None}
+EXAMPLES: dict[str, Value] = {
+    "multi_label": ["rent"],
+    "spans": [{"start": 0, "end": 9, "label": "PERSON"}, {"start": 24, "end": 29, "label": "DEVICE"}],
+    "quotes": [{"start": 0, "end": 9, "label": "PERSON"}, {"start": 24, "end": 29, "label": "DEVICE"}],
+    "tokens": ["NOUN", "NOUN", "VERB", *["NOUN"] * 10, "PUNCT"],
+    "roles": [{"start": 0, "end": 9, "label": "ARG0"}, {"start": 16, "end": 29, "label": "ARG1"}],
+    "fields": LEASE,
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_examples_of_each_kind_read_as_their_golden(name: str) -> None:
+    """They stand between what is common and the item, in the form of its question and of its reply."""
+    kind = kind_of(KINDS[name])
+    common = kind.frame(FEW_SHOT, "verbalised")
+    shown = ROLE_ITEM if name == "roles" else KIND_ITEM
+    example = example_of(kind, common, Demonstration(shown, EXAMPLES[name]))
+    assert example is not None
+    asked = replace(shown, id="other", text=shown.text.replace("Acme", "Emca"))
+    check(f"examples_{name}", fill(common, asked, [example]).text())
+
+
+@pytest.mark.parametrize("style", ["verbalised", "codes"])
+def test_examples_of_one_label_read_as_their_golden(style: Style) -> None:
+    """The last of the two is the nearest to the item."""
+    kind = kind_of(TASK)
+    common = kind.frame(FEW_SHOT, style)
+    pairs = [("The VPN drops every hour", "netops"), ("I forgot my password", "identity")]
+    examples = [example_of(kind, common, Demonstration(Item(text, text), label)) for text, label in pairs]
+    check(f"examples_{style}", fill(common, ITEM, [each for each in examples if each is not None]).text())
+
+
+def test_the_labels_that_may_fit_read_as_their_golden() -> None:
+    """In the task's order, whatever the order of the ranking; an example of another label is none of these."""
+    kind = kind_of(MANY)
+    common = with_candidates(candidates_frame(MANY, FEW_SHOT), [f"label {number:02d}" for number in (70, 3, 12)])
+    pairs = [("Three", "label 03"), ("Forty", "label 40")]
+    examples = [example_of(kind, common, Demonstration(Item(text, text), label)) for text, label in pairs]
+    prompt = fill(common, ITEM, [each for each in examples if each is not None])
+    check("candidates", repair(common, prompt, "Hm, hard to say.").text())
+
+
+def test_examples_and_their_replies_change_the_prompt_id() -> None:
+    """A vote says which it saw; the frame's own id stays readable in it."""
+    kind = kind_of(TASK)
+    common = kind.frame(FEW_SHOT, "verbalised")
+    ids = []
+    for label in ("apps", "identity"):
+        example = example_of(kind, common, Demonstration(Item("x", "I forgot my password"), label))
+        assert example is not None
+        ids.append(fill(common, ITEM, [example]).prompt_id)
+    assert {found.partition(".")[0] for found in ids} == {common.prompt_id}
+    assert len({*ids, common.prompt_id, frame(TASK, TEACHER, "verbalised").prompt_id}) == 4
