@@ -23,7 +23,9 @@ OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Base:
-    """A loaded encoder with its tokenizer. `sha256` is of its weights; `name` is how the task asked for it."""
+    """A loaded model with its tokenizer: what reads of it, an encoder, the encoder's side of a sequence-to-sequence model, or
+    a decoder without what it writes with. `sha256` is of its weights; `name` is how the task asked for it.
+    """
 
     name: str
     folder: Path
@@ -37,8 +39,9 @@ class Base:
 def load_base(name: str, *, expected_sha256: str | None = None, writes: bool = False) -> Base:
     """Load the base called `name`: a folder, a Hub id, or `package:NAME` for a Python package that carries a model.
 
-    With `writes` it is a causal language model, and `encoder` the whole of it. Only safetensors are read and no code that comes with the model is run. Raises ModelError where it cannot be
-    found, is not complete, or its weights are not the expected ones.
+    With `writes` it is a causal language model, and `encoder` the whole of it. Only safetensors are read and no code that
+    comes with the model is run. Raises ModelError where it cannot be found, is not complete, or its weights are not the
+    expected ones.
     """
     folder = find_base(name)
     sha256 = check_weights(name, folder, expected_sha256 or KNOWN_SHA256.get(name))
@@ -73,9 +76,21 @@ def load_base(name: str, *, expected_sha256: str | None = None, writes: bool = F
             found=_first_line(error),
             fix="take another base, or save this one again with save_pretrained",
         ) from error
+    if not writes:
+        encoder = what_reads(encoder)
     encoder.eval().requires_grad_(False)
     config = encoder.config
     return Base(name, folder, sha256, encoder, tokenizer, int(config.hidden_size), _longest(config, tokenizer))
+
+
+def what_reads(model: Any) -> Any:
+    """The part of a model that a student looks through: the encoder's side of mBART or T5, all of any other."""
+    if not model.config.is_encoder_decoder:
+        model.config.use_cache = False  # a decoder that writes nothing need not remember its keys and values
+        return model
+    encoder = model.get_encoder()
+    encoder.config.is_encoder_decoder = False
+    return encoder
 
 
 def find_base(name: str) -> Path:

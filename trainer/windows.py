@@ -120,9 +120,11 @@ def _encode(
     longest = _longest(base, max_tokens, pair=True)
     room = longest - tokenizer.num_special_tokens_to_add(pair=True)
     pieces = _pieces(tokenizer, [texts[row] for row in paired], [seconds[row] for row in paired], room)
+    # Many a decoder's tokenizer puts nothing between two texts.
+    apart = "" if tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add() else "\n"
     for piece in range(max(map(len, pieces))):
         rows = [place for place, parts in enumerate(pieces) if piece < len(parts)]
-        firsts, thens = [texts[paired[place]] for place in rows], [pieces[place][piece] for place in rows]
+        firsts, thens = [texts[paired[place]] for place in rows], [apart + pieces[place][piece] for place in rows]
         numbers = [paired[place] for place in rows]
         yield from _windows(tokenizer, numbers, firsts, thens, longest, piece=piece, offsets=offsets)
 
