@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from consensus.votes import VoteTable
+from consensus.votes import VOTE_FLOOR, VoteTable
 from stillhouse.probabilities import Floats, blocks, softmax
 
 TEACHER_EXPONENT, STUDENT_EXPONENT = 1.0, 0.25  # where belief starts before anybody has answered
 EXPONENT_PRIOR_STRENGTH = 2.0
-VOTE_FLOOR, STUDENT_FLOOR = 1e-4, 1e-3
+STUDENT_FLOOR = 1e-3
 FEWEST_SOURCES_TO_WEIGH = 3  # one has nobody to be weighed against; of two the surer one leads anyway
 WEIGHT_PRIOR_STRENGTH, SOURCES_AT_FULL_STRENGTH = 1.0, 32  # of more sources each has less of a say, and less to lose
 WEIGHT_ITERATIONS = 60

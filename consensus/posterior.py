@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.answers import Answers
 from consensus.correction import Correction, coordinates_of
 from consensus.evidence import Evidence, evidence_of
 from consensus.opinions import Blend, Opinions
-from consensus.search import Answers, Held, Search, cooled, temperature_of
+from consensus.search import Held, Search, cooled, temperature_of
 from consensus.votes import VoteTable
 from stillhouse.probabilities import Floats, Ints, softmax
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from consensus.answers import Answers
 from consensus.correction import Coordinates, Correction, fit_weight
 from consensus.opinions import Blend, Opinions
 from stillhouse.probabilities import Bools, Floats, Ints, blocks, softmax
@@ -14,21 +15,6 @@ from stillhouse.probabilities import Bools, Floats, Ints, blocks, softmax
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FEW_PENALTIES = (1.0, 5.0, 25.0)  # where fits are dear: thousands of answered rows do not need a finer choice
 FEWEST_ANSWERS_TO_CALIBRATE = 100
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answers:
-    """People's answers as the posterior takes them: `rows` (a,) of the table, and `targets` (a, k), one-hot in each
-    block; a row of nan is one that the answer says nothing of.
-    """
-
-    rows: NDArray[np.intp]
-    targets: Floats
-
-    def known(self) -> "Answers":
-        """Without the rows of which nothing was said."""
-        said = ~np.isnan(self.targets).any(axis=1)
-        return self if said.all() else Answers(self.rows[said], self.targets[said])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from stillhouse.probabilities import Bools, Floats, blocks
 from stillhouse.records import Vote
 
+VOTE_FLOOR = 1e-4  # of a logarithm of votes
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoteTable:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.calibration import Calibration, calibrated, calibrations, cross_calibrated
 from consensus.certificate import certify
+from consensus.votes import VoteTable
 from kinds.kind import Layout, Measures
 from loop.learn import cross_fitted_student
 from loop.project import Gold, Project
@@ -24,10 +26,23 @@ class GoldView:
     corpus: Corpus
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """A teacher as it is heard: `said` (u, k), and `calibrated` (u, k) by people's answers on other items; `how` is the
+    calibration that all answers make.
+    """
+
+    name: str
+    said: Floats
+    calibrated: Floats
+    how: Calibration
+
+
 @dataclass(frozen=True, eq=False)
 class Judged:
     """What teacher and student say beside the truth: as values, and as probabilities (u, k) of their
-    units, with the truth encoded the same way (nan where it is not known).
+    units, with the truth encoded the same way (nan where it is not known). `voices` are all teachers pooled, called
+    "teacher", and each by its name where there are several.
     """
 
     on: str
@@ -39,6 +54,7 @@ class Judged:
     student: Floats
     teacher_values: Sequence[Value]
     student_values: Sequence[Value]
+    voices: Sequence[Voice] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +139,9 @@ def evaluate(
 
 
 def _calibration(project: Project, judged: Judged) -> dict[str, dict[str, Interval]]:
-    """Of teacher and student: how far the probability of every single decision can be trusted."""
+    """Of teachers and student: how far the probability of every single decision can be trusted; of a teacher also once
+    people's answers have calibrated it, where they changed anything.
+    """
     known = ~np.isnan(judged.encoded).any(axis=1)
     each = judged.encoded.shape[1] // judged.width
     truth = blocks(judged.encoded[known], judged.width).argmax(axis=1)
@@ -138,8 +156,18 @@ def _calibration(project: Project, judged: Judged) -> dict[str, dict[str, Interv
             on=judged.on,
             rng=project.rng("bootstrap of calibration"),
         )
-        for who, probs in (("teacher", judged.teacher), ("student", judged.student))
+        for who, probs in opinions_of(judged)
     }
+
+
+def opinions_of(judged: Judged) -> list[tuple[str, Floats]]:
+    """Whose probabilities (u, k) are judged, in the order of a page."""
+    found: list[tuple[str, Floats]] = []
+    for voice in judged.voices:
+        found.append((voice.name, voice.said))
+        if voice.how.method != "identity":
+            found.append((f"{voice.name}, calibrated", voice.calibrated))
+    return [*found, ("student", judged.student)]
 
 
 def certified(project: Project, view: View, picks: Sequence[Pick]) -> Interval:
@@ -166,7 +194,39 @@ def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
         student=probs,
         teacher_values=corpus.decoded(pooled),
         student_values=corpus.decoded(probs, view.thresholds),
+        voices=_voices(view, corpus.votes, None),
     )
+
+
+def _voices(view: View, votes: VoteTable, rows: NDArray[np.intp] | None) -> list[Voice]:
+    """Teachers on gold, or (`votes` being the pool's) on the pool's `rows`, each calibrated without its item's answer.
+
+    All answers teach the calibration, also those to items picked for being hard: on recorded votes it is as good as one
+    from random answers and better than none (docs/benchmarks.md). The pool of the votes is calibrated by itself, because
+    a mean of calibrated opinions is not calibrated (Ranjan & Gneiting 2010).
+    """
+    belief, groups = view.belief, None if view.kind.per_text else view.corpus.layout.item_of
+    found = []
+    for (name, ours), (_, theirs) in zip(_heard(view.corpus.votes), _heard(votes), strict=True):
+        how = calibrations(ours, belief.answers, groups)
+        if rows is None:
+            after, before = calibrated(theirs, how).probs[0], theirs.probs[0]
+        else:
+            after = cross_calibrated(ours, belief.answers, belief.folds, groups).probs[0][rows]
+            before = ours.probs[0][rows]
+        found.append(Voice(name, before, after, how[0]))
+    return found
+
+
+def _heard(votes: VoteTable) -> list[tuple[str, VoteTable]]:
+    """All teachers pooled as one, then, if they are several, each by itself."""
+    anybody = votes.usable.max(axis=0, keepdims=True)
+    pooled = VoteTable(("teacher",), votes.pooled()[None], anybody, votes.width)
+    alone = [
+        (f"teacher {name}", VoteTable((name,), votes.probs[at : at + 1], votes.usable[at : at + 1], votes.width))
+        for at, name in enumerate(votes.sources)
+    ]
+    return [("teacher", pooled), *(alone if len(alone) > 1 else [])]
 
 
 def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | None:
@@ -190,6 +250,7 @@ def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | N
         student=student_rows,
         teacher_values=part.decoded(pooled[rows]),
         student_values=part.decoded(student_rows, view.thresholds),
+        voices=_voices(view, view.corpus.votes, rows),
     )
 
 

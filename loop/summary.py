@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinds.kind import Kind, Measures
-from loop.evaluate import Evaluation
+from loop.evaluate import Evaluation, opinions_of
 from loop.project import Project
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
 from loop.run import Loop, Outcome
@@ -57,6 +57,7 @@ def summary_of(project: Project, store: Store, outcome: Outcome) -> dict[str, An
         "delivered_measures": last.get("delivered_measures"),
         "student_measures": last.get("student_measures"),
         "teacher_measures": last.get("teacher_measures"),
+        "calibration": last.get("calibration"),
         "stopped": outcome.stopped,
         "stop_reason": outcome.reason,
         "waiting": outcome.waiting,
@@ -116,7 +117,7 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
         instructive=instructive(loop, view),
         vote_status=dict(Counter(vote.status for vote in loop.store.votes())),
         model_card=(loop.project.student(len(rounds) - 1) / "README.md").read_text(encoding="utf-8"),
-        facts=_facts(loop, view, student.model_id),
+        facts=_facts(loop, view, evaluation, student.model_id),
         next_step=next_step(loop.project, outcome),
     )
     write_report(data, loop.project.report)
@@ -255,9 +256,11 @@ def _reliability(evaluation: Evaluation) -> tuple[Reliability, ...]:
     known = ~np.isnan(judged.encoded).any(axis=1)
     truth = blocks(judged.encoded[known], judged.width).argmax(axis=1)
     found = []
-    for name, probs in (("Teacher", judged.teacher), ("Student", judged.student)):
+    for name, probs in opinions_of(judged):
+        if name.startswith("teacher "):
+            continue  # each teacher by itself: in numbers only
         each = blocks(probs[known], judged.width)
-        found.append(Reliability(name, each.max(axis=1), each.argmax(axis=1) == truth))
+        found.append(Reliability(name.capitalize(), each.max(axis=1), each.argmax(axis=1) == truth))
     return tuple(found)
 
 
@@ -322,7 +325,7 @@ def _confusion(loop: Loop, view: View, evaluation: Evaluation) -> np.ndarray[Any
     return matrix
 
 
-def _facts(loop: Loop, view: View, model_id: str) -> tuple[tuple[str, str], ...]:
+def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tuple[tuple[str, str], ...]:
     import importlib.metadata
 
     task, belief = loop.project.task, view.belief
@@ -334,6 +337,7 @@ def _facts(loop: Loop, view: View, model_id: str) -> tuple[tuple[str, str], ...]
         ("Requests in doubt after a crash", str(loop.store.in_doubt())),
         ("Conflicts between people", str(len(view.conflicts))),
         ("Correction", f"penalty {belief.penalty}, exponents {', '.join(f'{e:.2f}' for e in belief.exponents)}"),
+        *_teachers_calibrated(evaluation),
         ("Student", model_id),
         ("Seed", str(task.seed)),
         ("Labels (hash)", task.schema_hash()),
@@ -345,6 +349,16 @@ def _facts(loop: Loop, view: View, model_id: str) -> tuple[tuple[str, str], ...]
     if pairs:
         facts.append(("Agreement between people", f"{same} of {pairs} pairs"))
     return tuple(facts)
+
+
+def _teachers_calibrated(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What people's answers made of each teacher's probabilities, for the figures alone: the belief corrects by itself."""
+    found = {voice.name: voice.how for voice in evaluation.judged.voices} if evaluation.judged else {}
+    said = [
+        f"{name}: {'as said' if how.method == 'identity' else f'{how.method}, temperature {how.temperature:.2f}'}"
+        for name, how in found.items()
+    ]
+    return [("Calibration of the teacher's probabilities", "; ".join(said))] if said else []
 
 
 def _short(path: Path) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consensus.answers import Answers
+from consensus.calibration import FOLDS, calibrations, cross_calibrated
+from consensus.votes import VoteTable
 from kinds.kind import Kind, Layout
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, read_gold, read_pool, same_task
@@ -39,7 +42,8 @@ class Labelled:
 class Tried:
     """One teacher. `main` is the kind's figure, `mean_score` the mean score of an item, which the comparison is about;
     `behind` is its mean score less the best one's on the same items, None for the best. `ece` and `brier` are of each
-    distribution of a label kind. `cost_usd` is what all votes cost, None where the price is unknown; `seconds` is what
+    distribution of a label kind; `calibrated_ece` and `calibrated_brier` the same once the other four fifths of the items
+    have calibrated each, None with fewer than 100 items, and where they leave it as it is. `cost_usd` is what all votes cost, None where the price is unknown; `seconds` is what
     asking took, whenever it was. `abstained` items have no usable vote: there the teacher counts as not knowing.
     """
 
@@ -50,6 +54,8 @@ class Tried:
     behind: Interval | None
     ece: float | None
     brier: float | None
+    calibrated_ece: float | None
+    calibrated_brier: float | None
     abstained: int
     cost_usd: float | None
     seconds: float
@@ -83,6 +89,8 @@ class Trial:
                 "behind_the_best": one.behind.to_json() if one.behind else None,
                 "ece": one.ece,
                 "brier": one.brier,
+                "calibrated_ece": one.calibrated_ece,
+                "calibrated_brier": one.calibrated_brier,
                 "abstained": one.abstained,
                 "cost_usd": one.cost_usd,
                 "seconds": one.seconds,
@@ -105,6 +113,7 @@ class Trial:
             "beside the best",
             "ECE",
             "Brier",
+            "calibrated",
             "abstained",
             "cost",
             "seconds",
@@ -202,12 +211,10 @@ def compared(
         behind = None
         if name != best:
             behind = paired_mean_difference(scores[best], scores[name], confidence, labelled.on)
-        ece, squared = _calibration(kind, probs, truth)
+        figures = _calibration(kind, probs, truth) + _calibrated(kind, layout, probs, truth)
         took = seconds.get(name, 0.0)
         mean = float(scores[name].mean())
-        tried.append(
-            Tried(name, teacher.model, measures.interval, mean, behind, ece, squared, abstained, cost[name], took)
-        )
+        tried.append(Tried(name, teacher.model, measures.interval, mean, behind, *figures, abstained, cost[name], took))
     taken = min(
         (one for one in tried if one.not_worse), key=lambda one: (_dear(one.cost_usd), -one.mean_score, one.name)
     )
@@ -248,6 +255,18 @@ def _calibration(
     said, right = blocks(probs, kind.width), blocks(truth, kind.width).argmax(axis=1)
     correct = said.argmax(axis=1) == right
     return expected_calibration_error(said.max(axis=1), correct), brier(said, right)
+
+
+def _calibrated(
+    kind: Kind, layout: Layout, probs: NDArray[np.float64], truth: NDArray[np.float64]
+) -> tuple[float | None, float | None]:
+    """The same after calibration, each fifth of the items by the answers to the others."""
+    rows = np.arange(len(probs))
+    votes = VoteTable(("teacher",), probs[None], np.ones((1, len(probs)), dtype=bool), kind.width)
+    folds, answers = layout.item_of % FOLDS, Answers(rows, truth)
+    if calibrations(votes, answers, layout.item_of)[0].method == "identity":
+        return None, None
+    return _calibration(kind, cross_calibrated(votes, answers, folds, layout.item_of).probs[0], truth)
 
 
 def _cost_usd(teacher: Teacher, items: Sequence[Item], votes: Mapping[tuple[str, str], Vote]) -> float | None:
@@ -293,6 +312,7 @@ def _row(one: Tried) -> tuple[str, ...]:
         _points(one.behind) if one.behind else "best",
         "-" if one.ece is None else f"{one.ece:.3f}",
         "-" if one.brier is None else f"{one.brier:.3f}",
+        "-" if one.calibrated_ece is None else f"{one.calibrated_ece:.3f}",
         str(one.abstained),
         "unknown" if one.cost_usd is None else f"${one.cost_usd:.4f}",
         f"{one.seconds:.1f}",

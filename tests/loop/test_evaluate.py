@@ -176,3 +176,31 @@ def test_what_is_stored_of_a_round_has_every_measure_with_its_interval() -> None
     assert found["student_macro_f1"] == found["student_measures"]["macro_f1"]  # type: ignore[index]
     assert (found["delivered_known"], found["delivered_measures"], found["student_gain"]) == (None, None, None)
     assert dataclasses.asdict(certified(PROJECT, view, picks)) == found["delivered"]
+
+
+def many() -> tuple[View, list[Pick]]:
+    """Enough blind answers to calibrate by."""
+    corpus, truths = corpus_of(200, 0, "p")
+    answers = [answer(item, label) for item, label in zip(corpus.items[:150], truths[:150], strict=True)]
+    picks = [Pick(item.id, 1, "random", 0.5, 0.75, blind=True) for item in corpus.items[:150]]
+    return view_of(PROJECT, corpus, answers), picks
+
+
+@pytest.mark.parametrize("with_gold", [True, False])
+def test_a_teacher_is_shown_before_and_after_its_calibration(with_gold: bool) -> None:
+    """It never sees blue: with what people say of other items its probabilities come nearer to what is right."""
+    view, picks = many()
+    gold, truths = gold_view()
+    probs = exact(gold, truths) if with_gold else None
+    found = evaluate(PROJECT, view, picks, gold if with_gold else None, probs, known=None, before=None).calibration
+    assert list(found) == ["teacher", "teacher, calibrated", "student"]
+    assert found["teacher, calibrated"]["brier"].value < found["teacher"]["brier"].value
+
+
+def test_few_answers_calibrate_nobody() -> None:
+    """There is nothing to show then but the teacher as it speaks."""
+    view, picks, _ = seen()
+    found = evaluate(PROJECT, view, picks, None, None, known=None, before=None)
+    assert list(found.calibration) == ["teacher", "student"]
+    assert found.judged is not None
+    assert [voice.how.method for voice in found.judged.voices] == ["identity"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,28 @@ def test_calibration_tells_the_sure_from_the_right(tried: World) -> None:
     assert good.brier is not None
     assert bad.brier is not None
     assert good.brier < bad.brier
+
+
+def test_a_hundred_items_say_what_calibration_would_give(tried: World) -> None:
+    """A teacher far too sure has a smaller error once the other items have calibrated it; with fewer nothing is said."""
+    labelled = gold_of(open_project(tried.task, tried.run))
+    few = chosen(tried, right_on(labelled, "team-A", 30, 0.0)).tried[0]
+    assert (few.calibrated_ece, few.calibrated_brier) == (None, None)
+    more = Labelled(
+        tuple(replace(item, id=f"{item.id}-{copy}") for copy in range(4) for item in labelled.items),
+        labelled.values * 4,
+        "copies",
+    )
+    project = open_project(tried.task, tried.run)
+    votes = [
+        replace(vote, item_id=item.id)
+        for item, vote in zip(more.items, right_on(more, "team-A", 110, 0.0), strict=True)
+    ]
+    tried_now = compared(project, more, {(vote.source, vote.item_id): vote for vote in votes}, {}).tried[0]
+    assert tried_now.ece is not None
+    assert tried_now.calibrated_ece is not None
+    assert tried_now.ece > 0.15
+    assert tried_now.calibrated_ece < tried_now.ece
 
 
 def test_items_a_teacher_says_nothing_of_are_counted(tried: World) -> None:
