@@ -14,6 +14,7 @@ from prompts.parse import parse_code, parse_logprobs
 from stillhouse.records import Demonstration, Item, Value
 from tests.kinds.examples import EXAMPLES, task, tokens
 
+LEASE: dict[str, Any] = EXAMPLES["fields"][2]  # type: ignore[assignment]
 TEACHER = task("single_label", ("a", "b")).teachers[0]
 PLAIN = st.text("abcdefgh", min_size=1, max_size=8)
 PIECES = [*"ab [|]:{}\"'\\/\n.,<>", "é", "e\u0301", "👩🏽‍💻", "ﬁ", "\u200d", "İ", "書", "[person|", "<text-"]
@@ -102,7 +103,7 @@ def test_what_cannot_be_shown_is_no_example() -> None:
     """An untagged token, a field that stands nowhere in the text, a picture, a text of pages."""
     cases: list[tuple[str, Item, Value]] = [
         ("tokens", EXAMPLES["tokens"][1], ["PRON", None, "PRON", "DET", "NOUN"]),
-        ("fields", EXAMPLES["fields"][1], {**dict(EXAMPLES["fields"][2]), "who": "Zoë Washburne"}),
+        ("fields", EXAMPLES["fields"][1], {**LEASE, "who": "Zoë Washburne"}),
         ("single_label", Item("1", "red", image="https://example.com/p.png"), "red"),
         ("single_label", Item("1", "red " * MOST_BYTES), "red"),
     ]

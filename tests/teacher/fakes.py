@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,35 @@ class DecisionServer:
 
     def _chances(self, names: list[str]) -> dict[str, Any]:
         return self.says or dict(zip(names, (0.7, 0.2), strict=False))
+
+
+@dataclass
+class PromptServer:
+    """An API that says what `says` makes of a request's body, and keeps all bodies but those of the probe.
+
+    It says words; with `coded` it has logprobs, and may say one token with those of its alternatives (a mapping), of which
+    the first is what it says.
+    """
+
+    says: Callable[[dict[str, Any]], str | dict[str, float]]
+    coded: bool = False
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.chat)
+        return app
+
+    async def chat(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        probed = "markers" not in body["messages"][0]["content"]
+        if not probed:
+            self.bodies.append(body)
+        said = self.says(body) if not probed else {"A": -0.1} if self.coded else "yes"
+        word = said if isinstance(said, str) else next(iter(said))
+        choice: dict[str, Any] = {"message": {"role": "assistant", "content": word}, "finish_reason": "stop"}
+        if not isinstance(said, str):
+            top = [{"token": token, "logprob": logprob} for token, logprob in said.items()]
+            choice["logprobs"] = {"content": [{"token": word, "top_logprobs": top}]}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        return web.json_response({"choices": [choice], "usage": usage})
