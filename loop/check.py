@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from loop.privacy import check_privacy
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool_file
 from prompts.likelihood import choice_of, local_name
 from prompts.render import question_of
@@ -64,6 +65,7 @@ def check_all(task_path: Path) -> dict[str, str]:
     ]
     if "student" not in broken:
         tried("student.base", lambda: find_base(_base(project)), Path())
+    hidden = tried("privacy", lambda: check_privacy(project), "")
     problems += _desk_problems(task)
     if problems:
         raise TaskError(problems, where=str(task_path))
@@ -74,6 +76,7 @@ def check_all(task_path: Path) -> dict[str, str]:
         "gold items": f"{len(gold.items):,}" if gold else "none: figures come from the blind random share",
         **_labels(task, gold),
         "teachers": "; ".join(voices),
+        "privacy": hidden,
         "base": task.student.base,
         "desk": f"{task.desk.kind}{', rehearsed experts' if task.desk.rehearse else ''}",
     }

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loop.privacy import forms_for_a_look
 from loop.project import Project, open_project, read_gold, read_pool
 from loop.teach import CAPABILITIES
 from loop.view import agreed
@@ -16,6 +17,7 @@ from stillhouse.settings import Teacher
 from stillhouse.store import STORE_FILE, Store
 from teacher.capabilities import Capabilities, capabilities_from_json, memory_key, plan_for
 from teacher.prices import Estimate, estimate
+from teacher.privacy import hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +168,7 @@ def _prompt(project: Project, done: _Done, item: Item) -> str:
         _, first = windows_of(item, teacher.context_tokens or WINDOW_TOKENS)[0]
         return f"--- system ---\n{choice.common.system}\n--- user ---\n{choice.message(first)}{choice.tails[0]}\n"
     plan = plan_for(project.task, teacher, done.known(teacher), kind.styles())
-    _, first = plan.windows(item, teacher.context_tokens or WINDOW_TOKENS)[0]
+    with forms_for_a_look(project) as forms_of:
+        (sent,) = hide([item], project.task, teacher, forms_of).items
+    _, first = plan.windows(sent, teacher.context_tokens or WINDOW_TOKENS)[0]
     return fill(kind.frame(teacher, plan.style), first).text()

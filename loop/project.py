@@ -119,9 +119,10 @@ def read_gold(project: Project, pool: Sequence[Item]) -> Gold | None:
     if data.gold is None:
         return None
     path = project.home / data.gold
-    # Metadata is for people, who never see gold.
+    # Metadata is for people, who never see gold; but names in it must not leave this machine with the texts.
+    named = project.task.privacy.name_columns if project.task.privacy else ()
     items = read_items(
-        path, data.model_copy(update={"metadata": (), "duplicate_texts": "drop"}), home=project.home
+        path, data.model_copy(update={"metadata": named, "duplicate_texts": "drop"}), home=project.home
     ).items
     values = read_values(path, project.kind, items, data.gold_label, home=project.home)
     shared = {item.id for item in pool} & {item.id for item in items}

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from kinds.kind import Kind
+from loop.privacy import forms_as_asked
 from loop.progress import Display, Step
 from loop.project import Project, project_of, read_gold, same_task
-from loop.teach import CAPABILITIES
+from loop.teach import BOTH_ORDERS, CAPABILITIES
+from prompts.candidates import candidates_frame, with_candidates
 from prompts.parse import Reading
 from prompts.render import Frame
 from stillhouse.errors import TeacherAuthError
@@ -23,7 +25,10 @@ from teacher.calls import NoRecordingError
 from teacher.capabilities import memory_key
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard
+from teacher.privacy import FormsOf, hide
+from teacher.privacy_table import Form
 from teacher.reading import read_replies
+from teacher.ways import Shown
 
 VOTES_A_BLOCK = 1_000
 NOWHERE = "http://127.0.0.1:9/v1"  # nothing is sent there
@@ -112,8 +117,8 @@ def reparse(folder: Path, *, quiet: bool = True) -> Reparsed:
     with Store(project.folder) as store, Store(project.folder, read_only=True) as reader:
         same_task(project, store)
         total = Counter(reader.vote_counts())
-        with display.bar("replies read again", total.total()) as bar:
-            store.record_votes(_changed(project, reader, tally, bar))
+        with display.bar("replies read again", total.total()) as bar, forms_as_asked(project) as forms_of:
+            store.record_votes(_changed(project, reader, tally, bar, forms_of))
     tally.votes = total.total()
     gone = tally.votes - sum(total[teacher.name] for teacher in project.task.teachers)
     if gone:
@@ -121,11 +126,11 @@ def reparse(folder: Path, *, quiet: bool = True) -> Reparsed:
     return tally
 
 
-def _changed(project: Project, reader: Store, tally: Reparsed, bar: Step) -> Iterator[Vote]:
+def _changed(project: Project, reader: Store, tally: Reparsed, bar: Step, forms_of: FormsOf | None) -> Iterator[Vote]:
     gold = cache(lambda: _gold_items(project))  # read only where votes are about it
     done = 0
     for teacher in project.task.teachers:
-        again = _Teacher(project, reader, teacher)
+        again = _Teacher(project, reader, teacher, forms_of)
         votes = reader.read_votes(teacher.name)
         while block := list(islice(votes, VOTES_A_BLOCK)):
             known = [one if one.item else replace(one, item=gold().get(one.vote.item_id)) for one in block]
@@ -139,8 +144,9 @@ def _changed(project: Project, reader: Store, tally: Reparsed, bar: Step) -> Ite
 class _Teacher:
     """One teacher's replies and how they are read: by the frame of the prompt that was asked."""
 
-    def __init__(self, project: Project, reader: Store, teacher: Teacher) -> None:
+    def __init__(self, project: Project, reader: Store, teacher: Teacher, forms_of: FormsOf | None) -> None:
         self._project, self._reader, self._teacher = project, reader, teacher
+        self._forms_of = forms_of or _nothing_hidden
         self._kind: Kind = project.kind
         self._capabilities = reader.note(CAPABILITIES, {})
         self._often = reader.asked_often(teacher.name)
@@ -151,6 +157,9 @@ class _Teacher:
     def read(self, block: Sequence[ReadVote], tally: Reparsed) -> Iterator[tuple[Vote, Vote]]:
         """Pairs of old and new; what cannot be read again is counted as left."""
         several: dict[str, tuple[Vote, Item]] = {}
+        items = [one.item for one in block if one.item is not None]
+        hidden = hide(items, self._project.task, self._teacher, self._forms_of)
+        sent = {item.id: item for item in hidden.items}
         for one in block:
             vote, item, reply = one.vote, one.item, one.reply
             if item is None or reply is None:
@@ -162,8 +171,8 @@ class _Teacher:
                 if reading is None:
                     tally.left[OTHER_PROMPT] += 1
                 else:
-                    yield vote, _with(vote, reading)
-        votes, why = self._as_asked([item for _, item in several.values()])
+                    yield vote, _with(vote, hidden.reading(item.id, reading))
+        votes, why = self._as_asked(list(several.values()))
         for item_id, (vote, _) in several.items():
             if item_id in votes:
                 yield vote, replace(votes[item_id], cost_usd=vote.cost_usd)
@@ -185,21 +194,54 @@ class _Teacher:
     def _read(self, frame: Frame, item: Item, reply: StoredReply) -> Reading:
         return read_replies(self._kind, frame, item, [reply])
 
-    def _as_asked(self, items: Sequence[Item]) -> tuple[dict[str, Vote], str]:
-        """Items with several replies: which is a sample, a window or a repair only the engine knows, so it asks for
-        them as it did, of a ledger that sends nothing. Second: why others have no vote.
+    def _as_asked(self, several: Sequence[tuple[Vote, Item]]) -> tuple[dict[str, Vote], str]:
+        """Items with several replies: which is a sample, a window, an order of the labels or a repair only the engine
+        knows, so it asks for them as it did, of a ledger that sends nothing. Second: why others have no vote.
         """
         teacher = self._teacher.model_copy(update={"batch": False})  # nothing is handed in, whatever came from one
-        if teacher.recording is not None:
+        if teacher.recording is not None or teacher.vllm is not None:
             teacher = teacher.model_copy(update={"base_url": NOWHERE})  # as in a run, it is on this machine
-        elif memory_key(teacher) not in self._capabilities:
+        if teacher.recording is None and memory_key(teacher) not in self._capabilities:
             return {}, NOT_PROBED  # it would have to be probed first, and that is a call
-        ledger, memory = LedgerAlone(self._reader), dict(self._capabilities)
-        try:
-            votes = ask_sync(items, self._project.task, teacher, ledger, budget=BudgetGuard(None), capabilities=memory)
-        except TeacherAuthError:
-            return {}, NO_KEY
+        votes: list[Vote] = []
+        for both in (False, True):
+            asked = [(vote, item) for vote, item in several if (BOTH_ORDERS in vote.prompt_id) == both]
+            try:
+                votes += ask_sync(
+                    [item for _, item in asked],
+                    self._project.task,
+                    teacher,
+                    LedgerAlone(self._reader),
+                    budget=BudgetGuard(None),
+                    capabilities=dict(self._capabilities),
+                    forms_of=self._forms_of,
+                    more=self._shown([vote for vote, _ in asked], both_orders=both),
+                )
+            except TeacherAuthError:
+                return {}, NO_KEY
         return {vote.item_id: vote for vote in votes}, OTHER_PROMPT
+
+    def _shown(self, votes: Sequence[Vote], *, both_orders: bool) -> Shown:
+        """What the votes' items were shown. People may have changed an answer that was an example: such a prompt is no more."""
+        candidates = {vote.item_id: vote.candidates for vote in votes if vote.candidates}
+        shown = {
+            vote.item_id: [self._answered[each] for each in vote.demonstrations if each in self._answered]
+            for vote in votes
+            if vote.demonstrations
+        }
+        return Shown(shown, candidates, both_orders)
+
+    @cached_property
+    def _answered(self) -> dict[str, Demonstration]:
+        from loop.view import agreed  # what a run believes is heavy to import, and seldom needed here
+
+        labels, _ = agreed(self._reader.answers())
+        return {item.id: Demonstration(item, labels[item.id]) for item in self._reader.items() if item.id in labels}
+
+
+def _nothing_hidden(items: Sequence[Item], source: str) -> dict[str, Form]:  # noqa: ARG001
+    """A run without pseudonyms was asked about its texts as they are, whatever its task wants now."""
+    return {}
 
 
 def _with(vote: Vote, reading: Reading) -> Vote:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from stillhouse.errors import InputError, TaskError
-from stillhouse.settings import Budget, Data, Desk, Selection, Stop, Student, Teacher
+from stillhouse.settings import Budget, Data, Desk, Privacy, Selection, Stop, Student, Teacher
 from stillhouse.task import FieldSpec, Label, Task, label_problems
 
 
@@ -106,6 +106,7 @@ def _guess(location: tuple[int | str, ...]) -> str:
         "selection": Selection,
         "desk": Desk,
         "stop": Stop,
+        "privacy": Privacy,
     }
     table = Task if len(location) == 1 else tables[location[0]]
     close = difflib.get_close_matches(str(location[-1]), sorted(table.model_fields), n=1)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from teacher.batch import answered_in_batches, check_batch
 from teacher.calls import Calls
 from teacher.flow import Flow, Patience
 from teacher.prices import BudgetGuard, PriceTable, check_price, load_prices, price_of
+from teacher.privacy import FormsOf, hide, hide_examples
 from teacher.probe import capabilities_of
 from teacher.run import Progress, Run
 from teacher.transport import check_address, check_key, connection
@@ -35,19 +37,26 @@ async def ask(
     patience: Patience | None = None,
     rng: np.random.Generator | None = None,
     more: Shown = NOTHING_MORE,
+    forms_of: FormsOf | None = None,
 ) -> list[Vote]:
     """The votes of one teacher, in the order of the items; an item without a recording, or rejected, has none.
 
     `more` is what single items are shown: examples, the only labels that may fit; and whether all are asked in both orders.
     Replies already in the ledger are read again without a call. `capabilities` is a JSON-able record of what was
-    found out about APIs: it is read, and added to. Raises TeacherError, TeacherAuthError or BudgetError once what
-    was in flight has arrived; then, as after a cancellation, all that arrived is in the ledger, with its votes.
+    found out about APIs: it is read, and added to. `forms_of` gives the forms in which texts may leave this machine
+    (`teacher.privacy.Pseudonyms.forms`); votes are of the texts as they are.
+
+    Raises TeacherError, TeacherAuthError or BudgetError once what was in flight has arrived; then, as after a
+    cancellation, all that arrived is in the ledger, with its votes.
     """
     if not items:
         return []
     check_address(teacher)
     check_key(teacher)
     check_batch(teacher)
+    hidden = hide(items, task, teacher, forms_of)
+    items, ledger = hidden.items, hidden.ledger(ledger)
+    more = replace(more, demonstrations=hide_examples(more.demonstrations, task, teacher, forms_of))
     kind = kind_of(task)
     price = check_price(teacher, price_of(teacher, prices or load_prices()), budget)
     async with connection(teacher) as session:
@@ -70,7 +79,7 @@ async def ask(
             await run.all(items)
         finally:
             await calls.land()
-    return [run.votes[item.id] for item in items if item.id in run.votes]
+    return [hidden.vote(run.votes[item.id]) for item in items if item.id in run.votes]
 
 
 def ask_sync(
@@ -86,6 +95,7 @@ def ask_sync(
     patience: Patience | None = None,
     rng: np.random.Generator | None = None,
     more: Shown = NOTHING_MORE,
+    forms_of: FormsOf | None = None,
 ) -> list[Vote]:
     """`ask` for callers without an event loop of their own."""
     return asyncio.run(
@@ -101,5 +111,6 @@ def ask_sync(
             patience=patience,
             rng=rng,
             more=more,
+            forms_of=forms_of,
         )
     )

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,10 +46,15 @@ async def connection(teacher: Teacher) -> AsyncIterator[aiohttp.ClientSession]:
     """One session for a whole run, with as many connections as may be in flight."""
     local = is_local(teacher.base_url)
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=teacher.max_in_flight + 1, ttl_dns_cache=300),
+        connector=aiohttp.TCPConnector(
+            limit=teacher.max_in_flight + 1,
+            ttl_dns_cache=300,
+            resolver=LoopbackResolver() if teacher.local_only else None,
+        ),
         timeout=aiohttp.ClientTimeout(total=teacher.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, teacher.timeout_s)),
         headers=_headers(teacher),
-        trust_env=not local,  # company proxies, but never between this machine and itself
+        # Company proxies, but never between this machine and itself, nor where nothing may leave it.
+        trust_env=not local and not teacher.local_only,
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         yield session
@@ -89,16 +95,28 @@ async def _exchange(
 def is_local(base_url: str) -> bool:
     """True for an address of this machine itself."""
     host = urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost" or _is_loopback(host)
+
+
+class LoopbackResolver(aiohttp.ThreadedResolver):
+    """Names as the system resolves them, at each connection anew: an address elsewhere is none at all."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if elsewhere := [each["host"] for each in found if not _is_loopback(each["host"])]:
+            raise OSError(f"local_only: {host} is {elsewhere[0]}, which is not this machine")
+        return found
+
+
+def leaves_the_machine(teacher: Teacher) -> bool:
+    """Whether texts are handed to somebody: an address on this machine may be a proxy, a recording or own model is not."""
+    return teacher.recording is None and teacher.local is None
 
 
 def check_address(teacher: Teacher) -> None:
-    """InputError unless `base_url` can be asked at all."""
+    """InputError unless `base_url` can be asked at all, and with `local_only` unless it is this machine's own."""
     parts = urlsplit(teacher.base_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InputError(
@@ -107,6 +125,36 @@ def check_address(teacher: Teacher) -> None:
             found=repr(teacher.base_url),
             fix="correct base_url of this teacher in task.toml",
         )
+    if teacher.local_only and teacher.local is None:
+        _check_loopback(teacher, parts.hostname)
+
+
+def _check_loopback(teacher: Teacher, host: str) -> None:
+    """Every address of the host must be a loopback one. A user part or backslash could hide another host: refused."""
+    found = ", ".join(address for address in _addresses(host) if not _is_loopback(address))
+    odd = set(teacher.base_url) & set("@\\ \t\r\n")
+    if found or odd:
+        raise InputError(
+            f"teacher {teacher.name}: local_only, but its address is not this machine's own",
+            expected="a base_url on localhost, 127.0.0.1 or [::1]; nothing was sent",
+            found=repr(teacher.base_url) + (f", which is {found}" if found and found != host else ""),
+            fix="correct base_url, or remove local_only from this teacher if its texts may leave this machine",
+        )
+
+
+def _addresses(host: str) -> list[str]:
+    """As the system resolves it; the host itself where it cannot be resolved."""
+    try:
+        return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
+    except (OSError, UnicodeError):
+        return [host]
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def check_key(teacher: Teacher) -> None:
