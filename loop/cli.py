@@ -38,6 +38,10 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="The run's folder.", show_default="runs/<name of the task>")
 ]
+StudentOption = Annotated[
+    Path | None,
+    typer.Option("--student", help="The folder of a student or an export.", show_default="the run's last student"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
@@ -262,32 +266,51 @@ def reparse(run: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None
 @app.command()
 def label(
     run: RunFolder,
-    source: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the texts.")],
-    target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write.")],
+    source: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the texts, or a folder of Parquet.")],
+    target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write; for a folder, a folder.")],
     text: Annotated[str, typer.Option(help="The column of the texts.", show_default="the task's")] = "",
     id_column: Annotated[str, typer.Option("--id", help="The column of the ids.", show_default="the task's")] = "",
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    student: StudentOption = None,
+    shard_rows: Annotated[int, typer.Option(min=1, help="Rows that a kill can cost.")] = 16_384,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Label a file with the run's last student.
+    """Label a file, or a folder of Parquet, with the run's last student. Kill it when you like and repeat it.
 
     Examples:
         stillhouse label runs/demo new.csv labelled.csv
 
         stillhouse label runs/demo new.parquet out.parquet --threshold 0.8
 
+        stillhouse label runs/demo crawl/ labelled/
+
     """
-    from loop.command import label_with
+    from loop.labeller import label_with
 
     with clear_errors():
-        counts = label_with(run, source, target, text=text, id_column=id_column, threshold=threshold, quiet=quiet)
-        lines = [f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {counts['seconds']:.1f} s: {target}"]
-        if counts["unreadable"]:
-            lines.append(
-                f"{counts['unreadable']:,} rows cannot be read and have no label; the first: {counts['problem']}"
-            )
-        say(counts, "\n".join(lines), as_json=as_json)
+        counts = label_with(
+            run,
+            source,
+            target,
+            text=text,
+            id_column=id_column,
+            threshold=threshold,
+            student=student,
+            shard_rows=shard_rows,
+            quiet=quiet,
+        )
+        say(counts, labelled_text(counts, target), as_json=as_json)
+
+
+def labelled_text(counts: dict[str, Any], target: Path) -> str:
+    rate = f"{counts['seconds']:.1f} s ({counts['rows_per_s']:,.0f} rows/s)"
+    lines = [f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {rate}: {target}"]
+    if counts["resumed"]:
+        lines.append(f"{counts['resumed']:,} of them were labelled by an earlier command that was interrupted")
+    if counts["unreadable"]:
+        lines.append(f"{counts['unreadable']:,} rows cannot be read and have no label; the first: {counts['problem']}")
+    return "\n".join(lines)
 
 
 @export_app.command("labels")

@@ -1,17 +1,12 @@
 """What the commands do, without flags or printing."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from argilla_setup.embedded import down
-from kinds.kind import Kind
 from loop.desks import connection_of, say_nothing, start_argilla
-from loop.learn import Trained, loaded
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, project_of
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
@@ -24,31 +19,8 @@ from loop.summary import (
     write_json,
     write_run_report,
 )
-from loop.view import inputs_of
-from serving.label import label_file
 from stillhouse.errors import InputError
-from stillhouse.probabilities import Floats
-from stillhouse.records import Item
 from stillhouse.store import Store
-from trainer.artifact import model_id_of
-from trainer.generative import UnitStudent
-
-
-@dataclass(frozen=True, slots=True)
-class Labeller:
-    """A student as `serving` asks it: items in, probabilities of their units out."""
-
-    student: Trained
-    kind: Kind
-
-    @property
-    def thresholds(self) -> Floats | None:
-        return None if self.student.thresholds is None else np.array(self.student.thresholds)
-
-    def predict_items(self, items: Sequence[Item]) -> Floats:
-        if isinstance(self.student, UnitStudent):
-            return self.student.predict_items(items)
-        return self.student.predict(inputs_of(self.kind, items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,44 +135,6 @@ def report_of(folder: Path, *, quiet: bool) -> Path:
             last_round_of(loop, len(rounds) - 1)
         write_json(project.summary, summary_of(project, store, outcome))
         return write_run_report(loop, outcome)
-
-
-def label_with(
-    folder: Path, source: Path, target: Path, *, text: str, id_column: str, threshold: float, quiet: bool
-) -> dict[str, Any]:
-    """Label a file with the last student of a run."""
-    project = project_of(folder)
-    with Store(folder, read_only=True) as store:
-        rounds = store.rounds()
-    if not rounds:
-        raise InputError(
-            f"{folder} has no student yet", expected="a finished round", found="none", fix="stillhouse run it first"
-        )
-    where = project.folder / rounds[-1].student_dir
-    data = project.task.data.model_copy(
-        update={"text": text or project.task.data.text, "id": id_column or project.task.data.id}
-    )
-    display = Display(quiet=quiet)
-    with display.bar("labelling", None) as bar:
-        counts = label_file(
-            Labeller(loaded(where, project.kind), project.kind),
-            source,
-            target,
-            kind=project.kind,
-            data=data,
-            home=project.home,
-            threshold=threshold,
-            model_id=model_id_of(where),
-            progress=lambda done: bar(done, ""),
-        )
-    return {
-        "rows": counts.rows,
-        "abstained": counts.abstained,
-        "unreadable": counts.unreadable,
-        "problem": counts.problem,
-        "seconds": counts.seconds,
-        "model": model_id_of(where),
-    }
 
 
 def argilla_login(folder: Path, port: int) -> str:

@@ -1,7 +1,8 @@
 """What a person sees while a command works: bars with rate and time left, lines that stay; or nothing, for scripts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +17,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-Step = Callable[[int, str], None]
+
+class Step(Protocol):
+    """Says how far a bar is; `total` where it was not known before."""
+
+    def __call__(self, done: int, note: str, total: int | None = None, /) -> None: ...
 
 
 class _Rate(ProgressColumn):
@@ -41,11 +46,11 @@ class Display:
         if not self.console.is_terminal or self.quiet:
             note = ""
 
-            def remember(done: int, said: str) -> None:
+            def remembered(done: int, said: str, total: int | None = total) -> None:
                 nonlocal note
                 note = f"{done:,} {said}" if total is None else f"{done:,} of {total:,} {said}"
 
-            yield remember
+            yield remembered
             self.line(f"  {name}: {note or 'done'}")
             return
         columns = (
@@ -59,4 +64,8 @@ class Display:
         )
         with Progress(*columns, console=self.console) as progress:
             bar = progress.add_task(name, total=total, note="")
-            yield lambda done, note: progress.update(bar, completed=done, note=note)
+
+            def shown(done: int, note: str, total: int | None = total) -> None:
+                progress.update(bar, completed=done, note=note, total=total)
+
+            yield shown

@@ -88,15 +88,16 @@ def text_rows(path: Path, kind: Format) -> Iterator[tuple[str, Row]]:
         raise unreadable(path, error) from error
 
 
-def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[str, Row]]:
-    """The rows of Parquet; only `columns` are read where they are given."""
-    number = 0
+def parquet_rows(path: Path, columns: Sequence[str] | None, start: int = 0) -> Iterator[tuple[str, Row]]:
+    """The rows of Parquet from row `start` (counted from 0) on; only `columns` are read where they are given."""
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROWS_A_BATCH, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", row
+            groups, number = _groups_from(file, start)
+            for batch in file.iter_batches(batch_size=ROWS_A_BATCH, row_groups=groups, columns=columns):
+                first = max(0, start - number)
+                for place, row in enumerate(batch.slice(first).to_pylist(), start=number + first + 1):
+                    yield f"row {place}", row
+                number += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken_parquet(path, error) from error
 
@@ -109,6 +110,26 @@ def parquet_columns(path: Path) -> list[str]:
             return list(file.schema_arrow.names)
     except (pa.ArrowException, OSError) as error:
         raise _broken_parquet(path, error) from error
+
+
+def parquet_count(path: Path) -> int:
+    """How many rows it has, from its metadata."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return int(file.metadata.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken_parquet(path, error) from error
+
+
+def _groups_from(file: Any, start: int) -> tuple[list[int], int]:
+    """The row groups that hold row `start` and what follows, and how many rows come before them."""
+    before = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if before + rows > start:
+            return list(range(group, file.num_row_groups)), before
+        before += rows
+    return [], before
 
 
 def _broken_parquet(path: Path, error: Exception) -> InputError:

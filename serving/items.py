@@ -40,9 +40,9 @@ class ItemTable:
     made_texts: bool
     convert: Convert | None
 
-    def rows(self) -> Iterator[tuple[str, Row, str]]:
-        """Place, row, and what its conversion met with ("" if nothing)."""
-        for place, row in read_rows(self.path, columns=None if self.convert else self.columns):
+    def rows(self, start: int = 0) -> Iterator[tuple[str, Row, str]]:
+        """Place, row, and what its conversion met with ("" if nothing), from row `start` on."""
+        for place, row in read_rows(self.path, columns=None if self.convert else self.columns, start=start):
             yield (place, *(converted(self.convert, row) if self.convert else (row, "")))
 
     def item(self, row: Row) -> tuple[Item | None, list[str]]:

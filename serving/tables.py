@@ -1,6 +1,7 @@
 """Tables as JSONL, CSV or Parquet, by suffix: their rows, their columns, and the problems found in them."""
 
 import difflib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,20 +29,25 @@ ROWS_FOR_COLUMNS = 100
 DEFAULT_ID = "id"
 
 
-def read_rows(path: Path, *, columns: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, *, columns: Sequence[str] | None = None, start: int = 0) -> Iterator[tuple[str, Row]]:
     """Each row with its place ("line 12", "row 12" in Parquet), in bounded memory; `.gz` is unpacked.
 
     A row of CSV that goes over several lines is placed where it begins. Where `columns` are named, Parquet reads no
-    others. Raises InputError where the file is missing, empty, not UTF-8, or not of the kind its suffix says.
+    others. From row `start` (counted from 0) on: Parquet goes there, of text the rows before are read and passed over.
+    Raises InputError where the file is missing, empty, not UTF-8, or not of the kind its suffix says.
     """
     kind = format_of(path)
     check_there(path)
-    rows = parquet_rows(path, columns) if kind == "parquet" else text_rows(path, kind)
+    if kind == "parquet":
+        rows = parquet_rows(path, columns, start)
+    else:
+        rows = itertools.islice(text_rows(path, kind), start, None)
     first = next(rows, None)
-    if first is None:
+    if first is None and start == 0:
         raise empty(path, "no rows")
-    yield first
-    yield from rows
+    if first is not None:
+        yield first
+        yield from rows
 
 
 def columns_of(path: Path, wanted: Sequence[str] = ()) -> list[str]:

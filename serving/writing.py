@@ -20,7 +20,7 @@ from stillhouse.errors import DiskFullError, InputError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Fixed types: a first group without any label must not decide what the column is.
-PARQUET_TYPES = {"probability": pa.float64(), "abstained": pa.bool_()}
+PARQUET_TYPES = {"probability": pa.float64(), "abstained": pa.bool_(), "cost_usd": pa.float64()}
 
 Write = Callable[[Sequence[Row]], None]
 
@@ -29,7 +29,7 @@ def write_rows(target: Path, rows: Iterable[Row], columns: Sequence[str]) -> int
     """Write rows by the target's suffix and return how many.
 
     They go to a hidden file beside the target, which takes its place when the last row is on the disk. A kill leaves
-    the old target or none. In Parquet a column is text, but for `probability` and `abstained`. Lists and objects are
+    the old target or none. In Parquet a column is text, but for those of PARQUET_TYPES. Lists and objects are
     JSON; where the format has none, in CSV and Parquet, they are text that spells it.
     Raises InputError for a target that cannot be written, DiskFullError where there is no room.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loop.command import label_with
+from loop.labeller import label_with
 from loop.project import Project, open_project, read_gold, read_pool
 from stillhouse.records import Item, Value
 from tests.loop.kind_worlds import BATCH, GOLD, HUMAN_LABELS, KINDS, POOL, write_kind_world

@@ -9,7 +9,8 @@ import numpy as np
 
 from kinds.kind import Kind
 from kinds.registry import kind_of
-from serving.label import LabelCounts, label_file
+from serving.label import SHARD_ROWS, LabelCounts, label_file
+from serving.label_shard import Labelling
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item
 from stillhouse.task import Task
@@ -38,14 +39,21 @@ def kind_for(*labels: str, data: dict[str, Any] | None = None, **more: Any) -> K
     return kind_of(task_of(*labels, data=data, **more))
 
 
+class Reads:
+    """Reads items as they are."""
+
+    def prepare(self, items: Sequence[Item]) -> list[Item]:
+        return list(items)
+
+
 @dataclass
-class KeywordStudent:
+class KeywordStudent(Reads):
     """Sure of `bill` and of a fox, undecided otherwise; remembers how many texts each call had."""
 
     sizes: list[int] = field(default_factory=list)
     thresholds: Floats | None = None
 
-    def predict_items(self, items: Sequence[Item]) -> Floats:
+    def predict(self, items: Sequence[Item]) -> Floats:
         self.sizes.append(len(items))
         texts = [item.text for item in items]
         rows = [(0.9, 0.1) if "bill" in t else (0.2, 0.8) if "🦊" in t else (0.5, 0.5) for t in texts]
@@ -55,19 +63,19 @@ class KeywordStudent:
 class BrokenStudent(KeywordStudent):
     """Its probabilities are not numbers."""
 
-    def predict_items(self, items: Sequence[Item]) -> Floats:
+    def predict(self, items: Sequence[Item]) -> Floats:
         return np.full((len(items), 2), np.nan, dtype=np.float32)
 
 
 class LostStudent(KeywordStudent):
     """Cannot be reached."""
 
-    def predict_items(self, items: Sequence[Item]) -> Floats:
+    def predict(self, items: Sequence[Item]) -> Floats:
         raise ConnectionError("the student is gone")
 
 
 @dataclass
-class WordStudent:
+class WordStudent(Reads):
     """Sees one word at a time: gives each unit the column named in `says`, with .8; the first column otherwise."""
 
     kind: Kind
@@ -75,7 +83,7 @@ class WordStudent:
     thresholds: Floats | None = None
     units: list[int] = field(default_factory=list)
 
-    def predict_items(self, items: Sequence[Item]) -> Floats:
+    def predict(self, items: Sequence[Item]) -> Floats:
         words = [item.text[a:b] for item in items for a, b in self.kind.units(item)]
         self.units.append(len(words))
         columns = self.kind.columns
@@ -85,16 +93,20 @@ class WordStudent:
         return probs
 
 
-def label(source: Path, target: Path, student: KeywordStudent | None = None, chunk_rows: int = 2) -> LabelCounts:
+def label(
+    source: Path,
+    target: Path,
+    student: KeywordStudent | None = None,
+    chunk_rows: int = 2,
+    shard_rows: int = SHARD_ROWS,
+    **more: Any,
+) -> LabelCounts:
+    how = labelling(source.parent, student, chunk_rows=chunk_rows)
+    return label_file(how, source, target, shard_rows=shard_rows, **more)
+
+
+def labelling(home: Path, student: KeywordStudent | None = None, **more: Any) -> Labelling:
+    """Abstains below .6."""
     kind = kind_for("bill", "fox")
-    return label_file(
-        student or KeywordStudent(),
-        source,
-        target,
-        kind=kind,
-        data=kind.task.data,
-        home=source.parent,
-        model_id="m1",
-        threshold=0.6,
-        chunk_rows=chunk_rows,
-    )
+    asked = {"student": student or KeywordStudent(), "kind": kind, "data": kind.task.data, "home": home}
+    return Labelling(**{**asked, "model_id": "m1", "threshold": 0.6, **more})

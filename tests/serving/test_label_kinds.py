@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from kinds.kind import Kind
-from serving import label as labelling
-from serving.label import LabelCounts, Predicts, label_file
+from serving import label_shard
+from serving.label import LabelCounts, label_file
+from serving.label_shard import Labelling
 from serving.tables import read_rows, write_rows
+from serving.verdicts import Predicts
 from tests.serving.keywords import WordStudent, kind_for
 
 TEXT = "Ada met Bob in Rome"
@@ -20,7 +22,8 @@ SUFFIXES = ("jsonl", "csv", "parquet")
 def run(student: Predicts, kind: Kind, target: Path, *rows: dict[str, Any], **more: Any) -> LabelCounts:
     source = target.with_name("in.jsonl")
     write_rows(source, rows, list(rows[0]))
-    return label_file(student, source, target, kind=kind, data=kind.task.data, home=target.parent, model_id="m", **more)
+    how = Labelling(student=student, kind=kind, data=kind.task.data, home=target.parent, model_id="m", **more)
+    return label_file(how, source, target)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -60,7 +63,7 @@ def test_thresholds_of_the_student_decide_many_labels(tmp_path: Path) -> None:
     kind = kind_for("a", "b", kind="multi_label")
 
     class Three(WordStudent):
-        def predict_items(self, items: Any) -> Any:
+        def predict(self, items: Any) -> Any:
             return np.tile([0.7, 0.3, 0.2, 0.8], (len(items), 1))
 
     for thresholds, wanted in ((None, ["b"]), (np.array([0.2, 0.5]), ["a", "b"]), (np.array([0.5, 0.9]), [])):
@@ -90,7 +93,7 @@ def test_fields_are_an_object(tmp_path: Path) -> None:
 def test_long_texts_make_chunks_of_fewer_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the rows but their words times the columns fill the memory."""
     kind = kind_for("PER", "LOC", kind="spans")
-    monkeypatch.setattr(labelling, "MOST_CELLS", 30 * len(kind.columns))
+    monkeypatch.setattr(label_shard, "MOST_CELLS", 30 * len(kind.columns))
     student = WordStudent(kind, {})
     rows = ({"id": n, "text": "word " * words} for n, words in enumerate((10, 10, 10, 50, 1)))
     run(student, kind, tmp_path / "out.jsonl", *rows)
