@@ -2,51 +2,20 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from kinds.kind import Kind
-from loop.learn import Trained, loaded
 from loop.progress import Display, Step
 from loop.project import Project, project_of
-from loop.view import inputs_of
 from serving.label import SHARD_ROWS, LabelCounts, label_file
 from serving.label_shard import Labelling
+from serving.student import labeller_of
 from stillhouse.errors import InputError
-from stillhouse.probabilities import Floats
-from stillhouse.records import Item
 from stillhouse.store import Store
 from trainer.artifact import model_id_of
-from trainer.engines import is_export, predictor
-from trainer.generative import UnitStudent
 
 LINE_EVERY_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Labeller:
-    """A student as `serving` asks it: items are tokenised in one step, and read by the model in another."""
-
-    student: Trained
-    kind: Kind
-
-    @property
-    def thresholds(self) -> Floats | None:
-        return None if self.student.thresholds is None else np.array(self.student.thresholds)
-
-    def prepare(self, items: Sequence[Item]) -> Any:
-        if isinstance(self.student, UnitStudent):
-            return list(items)
-        return self.student.tokens(inputs_of(self.kind, items))
-
-    def predict(self, prepared: Any) -> Floats:
-        if isinstance(self.student, UnitStudent):
-            return self.student.predict_items(prepared)
-        return self.student.predict_tokens(prepared)
 
 
 def student_folder(project: Project) -> Path:
@@ -61,13 +30,6 @@ def student_folder(project: Project) -> Path:
             fix="stillhouse run it first",
         )
     return project.folder / rounds[-1].student_dir
-
-
-def labeller_of(project: Project, folder: Path) -> Labeller:
-    """The student or export in a folder, whatever it is. Raises ModelError."""
-    if is_export(folder):
-        return Labeller(predictor(folder), project.kind)
-    return Labeller(loaded(folder, project.kind), project.kind)
 
 
 def label_with(
@@ -89,7 +51,7 @@ def label_with(
         update={"text": text or project.task.data.text, "id": id_column or project.task.data.id}
     )
     how = Labelling(
-        student=labeller_of(project, where),
+        student=labeller_of(where, project.kind),
         kind=project.kind,
         data=data,
         home=project.home,

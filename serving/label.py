@@ -77,11 +77,11 @@ def label_file(
     """
     into_folder = source.is_dir() and not any(suffix.lower() in FORMATS for suffix in target.suffixes)
     _check_target(source, target, into_folder=into_folder)
-    run_id = _run_id(how, source, shard_rows)
+    run_id = run_id_of_labels(how, source, shard_rows)
     root = root_of((target if into_folder else target.with_name(f".{target.name}.shards")).absolute())
     with _held(root):
         try:
-            plan = _planned(root, run_id, source, shard_rows, into_folder=into_folder)
+            plan = planned(root, run_id, source, shard_rows, into_folder=into_folder)
             told = None if progress is None else _told(progress, plan.rows)
             receipts, counts = label_shards(how, root, plan, progress=told)
         except BaseException:
@@ -163,7 +163,7 @@ def _told(progress: Callable[[int, int], None], total: int) -> Progress:
     return lambda rows: progress(rows, total)
 
 
-def _run_id(how: Labelling, source: Path, shard_rows: int) -> str:
+def run_id_of_labels(how: Labelling, source: Path, shard_rows: int) -> str:
     """Changes with whatever could change a row of the output."""
     convert = how.home.joinpath(*(how.data.convert or "").partition(":")[0].split(".")).with_suffix(".py")
     return run_id_for(
@@ -179,7 +179,7 @@ def _run_id(how: Labelling, source: Path, shard_rows: int) -> str:
     )
 
 
-def _planned(root: Root, run_id: str, source: Path, shard_rows: int, *, into_folder: bool) -> Plan:
+def planned(root: Root, run_id: str, source: Path, shard_rows: int, *, into_folder: bool) -> Plan:
     """The plan that stands, or a new one. Raises InputError for a folder that holds anything else."""
     plan = read_plan(root)
     if plan is not None and plan.run_id == run_id:
