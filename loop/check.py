@@ -156,6 +156,8 @@ def _without_known_label(items: list[Item], known: dict[str, Value] | None) -> l
 
 def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
     """The teacher in a few words."""
+    if teacher.vllm is not None:
+        return f"{teacher.name} ({teacher.local}, in vLLM in this process)"
     if teacher.local is not None:
         choice_of(project.task, teacher)
         find_local(local_name(teacher, project.home))

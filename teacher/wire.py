@@ -74,7 +74,10 @@ def key_headers(teacher: Teacher, key: str) -> dict[str, str]:
 
 
 def chat_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
-    """Canonical JSON: the same question has the same bytes, whenever it is asked."""
+    """Canonical JSON: the same question has the same bytes, whenever it is asked.
+
+    The schema's keys stay in order: a server makes the model write them in that of the schema, label before confidence.
+    """
     body: dict[str, object] = {
         "model": model,
         "messages": [{"role": message.role, "content": _content(message)} for message in prompt.messages],
@@ -90,7 +93,7 @@ def chat_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
     if asking.schema is not None:
         body["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": "label", "strict": True, "schema": asking.schema},
+            "json_schema": {"name": "label", "strict": True, "schema": orjson.Fragment(orjson.dumps(asking.schema))},
         }
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 

@@ -26,7 +26,9 @@ _FINISH = {
 
 
 def messages_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
-    """Canonical JSON. The system text, the same for every item of a task, is marked for the cache."""
+    """Canonical JSON, but for the schema's keys, which stay in order (see `teacher.wire.chat_body`). The system text, the
+    same for every item of a task, is marked for the cache.
+    """
     system = "\n\n".join(message.content for message in prompt.messages if message.role == "system")
     body: dict[str, object] = {
         "model": model,
@@ -42,7 +44,9 @@ def messages_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
     if asking.temperature is not None:
         body["temperature"] = asking.temperature
     if asking.schema is not None:
-        body["output_config"] = {"format": {"type": "json_schema", "schema": _schema(asking.schema)}}
+        body["output_config"] = {
+            "format": {"type": "json_schema", "schema": orjson.Fragment(orjson.dumps(_schema(asking.schema)))}
+        }
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 

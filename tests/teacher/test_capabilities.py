@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from prompts.render import fill, frame
 from stillhouse.errors import TeacherError
 from stillhouse.ledger import MemoryLedger
 from teacher.capabilities import RECORDED, Capabilities, capabilities_from_json, plan_of
 from teacher.faults import RequestLog
 from teacher.recorded import serving
+from teacher.wire import Asking, body_of
 from tests.teacher.fakes import CapableServer
 from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, items, teacher_at
 
@@ -107,6 +109,15 @@ def test_logprobs_that_were_demanded_and_are_not_given_are_an_error() -> None:
         ask_about(1, teacher_at(url, model="m", ask="logprobs"))
 
 
+@pytest.mark.parametrize("api", ["openai_chat", "anthropic_messages"])
+def test_the_keys_of_a_schema_stay_in_order(api: str) -> None:
+    """A server makes the model write them in that order, and a label must not be written after how sure it is."""
+    teacher = teacher_at("http://127.0.0.1/v1", api=api)
+    common = frame(TASK, teacher, "verbalised")
+    body = body_of(teacher, fill(common, items(1)[0]), Asking(60, schema=common.schema))
+    assert body.index(b'"label":{') < body.index(b'"confidence":{') < body.index(b'"second":{')
+
+
 def test_a_recording_is_not_probed() -> None:
     """/v1/models says what it is: the first call is about an item."""
     log = RequestLog()
@@ -126,8 +137,6 @@ def test_capabilities_survive_json() -> None:
 
 def test_a_repair_has_room_for_a_reply_that_was_cut_off() -> None:
     """One answer, and eight times the tokens."""
-    from prompts.render import frame
-
     teacher = teacher_at("http://127.0.0.1/v1", ask="samples", samples=2)
     plan = plan_of(teacher, None)
     common = frame(TASK, teacher, plan.style)

@@ -33,7 +33,7 @@ def cancelled_after(count: int, url: str, ledger: MemoryLedger) -> None:
         asking = asyncio.ensure_future(
             ask(items(100), TASK, teacher_at(url), ledger, budget=BudgetGuard(None), progress=progress, patience=SOON)
         )
-        await enough.wait()
+        await asyncio.wait({asking, asyncio.ensure_future(enough.wait())}, return_when=asyncio.FIRST_COMPLETED)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

@@ -1,5 +1,6 @@
 """Tiny Llamas and GPT-2s with random weights and a small byte-level BPE vocabulary, and invoices to read."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,16 @@ def invoices(n: int, *, seed: int = 0) -> tuple[list[str], list[dict[str, Any]]]
     return texts, values
 
 
-def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+def byte_level_tokenizer(texts: Iterable[str] | None = None, size: int = 400) -> PreTrainedTokenizerFast:
+    """A vocabulary of at most `size`, learned from the texts, or from invoices."""
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(invoices(300, seed=7)[0], trainer)
+    trainer = BpeTrainer(
+        vocab_size=size, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(invoices(300, seed=7)[0] if texts is None else texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", model_max_length=256)
 
 
