@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from loop.privacy import check_privacy
-from loop.project import Gold, Project, read_gold, read_known_labels, read_pool_file
+from loop.project import Gold, Project, prices_of, read_gold, read_known_labels, read_pool_file
 from prompts.likelihood import choice_of, local_name
 from prompts.render import question_of
 from serving.items import ReadItems
@@ -18,7 +18,7 @@ from stillhouse.records import Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
 from stillhouse.task_file import load_task
-from teacher.prices import BudgetGuard, check_price, load_prices, price_of
+from teacher.prices import BudgetGuard, check_price, price_of
 from teacher.recorded import load_recording
 from teacher.transport import check_address, check_key
 from teacher.wire import tokens_about
@@ -166,7 +166,7 @@ def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
         check_address(teacher)
         check_key(teacher)
         cap = project.task.budget.teacher_usd
-        check_price(teacher, price_of(teacher, load_prices()), BudgetGuard(cap))
+        check_price(teacher, price_of(teacher, prices_of(project)), BudgetGuard(cap))
         return f"{teacher.name} ({teacher.model})"
     recording = load_recording(project.home / teacher.recording, items=items)
     if teacher.model not in recording.models:

@@ -113,6 +113,7 @@ def status_of(folder: Path) -> dict[str, Any]:
             "answered": len(answered),
             "spent_usd": round(store.spent_usd(), 4),
             "in_doubt_requests": store.in_doubt(),
+            "in_doubt_usd": round(store.in_doubt_usd(), 4),
             "last_decision": last.decision if last else None,
             "reason": last.reason if last else None,
             "waits_for": waits_for,

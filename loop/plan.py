@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from loop.privacy import forms_for_a_look
-from loop.project import Project, open_project, read_gold, read_pool
-from loop.teach import CAPABILITIES
+from loop.project import Project, open_project, prices_of, read_gold, read_pool
+from loop.teach import BOTH_ORDERS, CAPABILITIES, wanted_answers
 from loop.view import agreed
 from prompts.likelihood import choice_of
 from prompts.render import fill
@@ -118,6 +118,7 @@ def plan_round(task_path: Path, folder: Path | None) -> Plan:
                 task,
                 teacher,
                 rng=project.rng("plan"),
+                table=prices_of(project),
                 known=done.known(teacher),
             )
             for teacher in task.teachers

@@ -50,7 +50,7 @@ def forms_for_a_look(project: Project) -> Iterator[FormsOf | None]:
         return
     with _table(None) as table:
         if (project.folder / FILE).exists():
-            with _table(project.folder / FILE, read_only=True) as kept:
+            with _table(project.folder / FILE, read_only=True) as kept, table.turn():
                 table.keep(kept.surrogates(), {})
         yield _when_needed(project, project.task.privacy, table)
 

@@ -15,6 +15,7 @@ from stillhouse.records import Item, Value
 from stillhouse.store import Store
 from stillhouse.task import Task
 from stillhouse.task_file import load_task
+from teacher.prices import PriceTable, load_prices
 
 TASK_PATH = "task_path"
 
@@ -97,6 +98,12 @@ def same_task(project: Project, store: Store) -> None:
             fix="start a new run: stillhouse run TASK --run NEW_FOLDER",
         )
     store.write_note("schema", wanted)
+
+
+def prices_of(project: Project) -> PriceTable:
+    """The price table, with the task's own prices over it. Raises InputError where they cannot be read."""
+    own = project.task.budget.prices
+    return load_prices(project.home / own if own else None)
 
 
 def read_pool(project: Project) -> list[Item]:

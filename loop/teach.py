@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kinds.kind import Kind
 from loop.privacy import forms_of_run
 from loop.progress import Display
-from loop.project import Project
+from loop.project import Project, prices_of
 from prompts.likelihood import local_name
 from stillhouse.records import Demonstration, Item, Vote
 from stillhouse.settings import Teacher
@@ -58,6 +58,7 @@ class Turn:
                 rng=self.project.rng(f"teacher {teacher.name}"),
                 more=more,
                 forms_of=forms_of,
+                prices=prices_of(self.project),
             )
         self.store.write_note(CAPABILITIES, self.capabilities)
 

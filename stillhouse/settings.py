@@ -194,9 +194,12 @@ class Privacy(Frozen):
 
 
 class Budget(Frozen):
-    """What may be spent in all. `teacher_usd` None means no cap on money; `human_labels` caps people's answers."""
+    """What may be spent in all. `teacher_usd` None means no cap on money; `human_labels` caps people's answers. `prices` is a
+    file in the form of teacher/prices.toml, whose models are added to that table or replaced in it.
+    """
 
     teacher_usd: Annotated[float, Field(ge=0)] | None = None
+    prices: str | None = None
     human_labels: Annotated[int, Field(ge=0)] | None = None
     seconds_per_answer: PositiveFloat = 15.0
     usd_per_hour_of_people: Annotated[float, Field(ge=0)] = 30.0

@@ -47,12 +47,15 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, ready to send. `worst_usd` is the most it can cost."""
+    """One request, ready to send. `worst_usd` is the most it can cost, `tokens` about what limits count: those sent and
+    those asked for.
+    """
 
     key: str
     body: bytes
     item_id: str
     worst_usd: float
+    tokens: int = 0
 
 
 def worst_usd(price: Price, teacher: Teacher, body: bytes, messages: int, reply_tokens: int) -> float:
@@ -123,7 +126,7 @@ class Calls:
         await self.guard.reserve(call.worst_usd)
         cost_usd, in_doubt = 0.0, False
         try:
-            sent_at_s = await self.flow.enter()
+            sent_at_s = await self.flow.enter(call.tokens)
             try:
                 if self.flow.halted:
                     raise StoppedError
@@ -134,14 +137,15 @@ class Calls:
                     self.session, self.teacher.base_url.rstrip("/") + path_of(self.teacher), call.body
                 )
             finally:
-                self.flow.leave()
+                self.flow.leave(call.tokens)
             self.heard += 1
+            self.flow.heard(response.headers)
             verdict = judge(response)
             cost_usd, in_doubt = 0.0, False
             if verdict.kind == "keep":
                 self.flow.sped()
                 usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
-                cost_usd = self.price.cost_usd(usage.priced_input, usage.output_tokens)
+                cost_usd = self.price.cost_of(usage)
                 return await self.keep(call.key, call.item_id, response, usage, cost_usd)
             if verdict.kind == "slow":
                 self.flow.slowed(sent_at_s, verdict.wait_s)

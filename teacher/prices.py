@@ -21,7 +21,7 @@ from stillhouse.settings import Teacher
 from stillhouse.task import Task
 from teacher.capabilities import Capabilities, plan_for, reply_room
 from teacher.transport import is_local
-from teacher.wire import body_of, tokens_about
+from teacher.wire import Usage, body_of, tokens_about
 
 BUILT_IN = Path(__file__).with_name("prices.toml")
 PROMPTS_SAMPLED = 200
@@ -33,17 +33,26 @@ REPLY_SHARE = 0.5  # of its room that a reply takes in kinds with more than a la
 
 
 class Price(BaseModel):
-    """US dollars per million tokens."""
+    """US dollars per million tokens. `cached_input_usd` is the price of input that the API read from its cache of prompts;
+    without it, such input costs its `Usage.read_share` of `input_usd`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     input_usd: float = Field(ge=0)
     output_usd: float = Field(ge=0)
+    cached_input_usd: float | None = Field(default=None, ge=0)
 
     def cost_usd(self, input_tokens: float, output_tokens: float) -> float:
         return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6
 
 
 FREE = Price(input_usd=0, output_usd=0)
+
+    def cost_of(self, usage: Usage) -> float:
+        """What one reply cost."""
+        if self.cached_input_usd is None:
+            return self.cost_usd(usage.priced_input, usage.output_tokens)
+        return self.cost_usd(usage.priced_unread, usage.output_tokens) + usage.cache_read * self.cached_input_usd / 1e6
 
 
 class PriceTable(BaseModel):

@@ -51,7 +51,7 @@ class Hidden:
 FormsOf = Callable[[Sequence[Item], str], Mapping[str, Form]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pseudonyms:
     """One project's: `table` is where they are kept, `finder` finds what to hide, `found_by` names its detector of names."""
 
@@ -60,6 +60,7 @@ class Pseudonyms:
     finder: Finder
     found_by: str = ""
     rng: random.Random = field(default_factory=random.SystemRandom)
+    _surrogates: Surrogates | None = field(default=None, init=False)
 
     def forms(self, items: Sequence[Item], source: str) -> dict[str, Form]:
         """The form of every item, by its id, kept before it is returned. The same item has the same form for every
@@ -72,14 +73,26 @@ class Pseudonyms:
         known = self.table.forms(items)
         alike = {item_id: form for (item_id, _), form in known.items() if form.rules == rules}
         new = [item for item in items if item.id not in alike]
-        surrogates = Surrogates(self.rng, self.table.surrogates(), avoid=_words(new)) if new else None
-        if surrogates is not None:
-            for item, found in zip(new, self.finder.find(new), strict=True):
-                alike[item.id] = Form(*_rewritten(item, found, surrogates), rules)
-        forms = {item.id: alike[item.id] for item in items}
-        unkept = {(item_id, source): form for item_id, form in forms.items() if known.get((item_id, source)) != form}
-        self.table.keep(surrogates.fresh if surrogates else {}, unkept)
-        return forms
+        found = list(self.finder.find(new))
+        if not new and all(known.get((item_id, source)) == form for item_id, form in alike.items()):
+            return alike
+        with self.table.turn():
+            surrogates = self._all_surrogates(avoid=_words(new))
+            for item, entities in zip(new, found, strict=True):
+                alike[item.id] = Form(*_rewritten(item, entities, surrogates), rules)
+            unkept = {
+                (item_id, source): form for item_id, form in alike.items() if known.get((item_id, source)) != form
+            }
+            self.table.keep(surrogates.fresh, unkept)
+            surrogates.fresh.clear()
+        return alike
+
+    def _all_surrogates(self, avoid: frozenset[str]) -> Surrogates:
+        known = self.table.surrogates()
+        if self._surrogates is None or self._surrogates.known is not known:
+            self._surrogates = Surrogates(self.rng, known)
+        self._surrogates.avoid = avoid
+        return self._surrogates
 
     @property
     def _rules(self) -> str:

@@ -35,6 +35,7 @@ __all__ = ["Asking", "Choice", "MaxTokensField", "Usage", "tokens_about"]  # and
 
 CHAT_PATH = "/chat/completions"
 MODELS_PATH = "/models"
+IMAGE_TOKENS = 1_000  # of a picture, about: it is charged by its size, and sent as an address or as very many letters
 _PATHS = {
     "openai_chat": CHAT_PATH,
     "openai_decisions": DECISIONS_PATH,
@@ -98,6 +99,12 @@ def chat_body(model: str, prompt: Prompt, asking: Asking) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
+def tokens_asked(prompt: Prompt, asking: Asking) -> int:
+    """About what limits count of a request: the tokens sent, and those of the reply at its longest."""
+    sent = sum(tokens_about(len(message.content)) + IMAGE_TOKENS * bool(message.image) for message in prompt.messages)
+    return sent + asking.max_tokens * asking.n
+
+
 def request_key(body: bytes, *, model: str, endpoint: str, variant: str, sample: int) -> str:
     """Names a question for good: equal keys may share one paid reply."""
     digest = hashlib.sha256(body)
@@ -124,7 +131,8 @@ def read_usage(request: bytes, reply: bytes) -> Usage:
     usage = mapping(mapping(loaded(reply)).get("usage"))
     sent, received = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
     if sent is not None and received is not None:
-        return Usage(sent, received, stated=True)
+        cached = token_count(mapping(usage.get("prompt_tokens_details")).get("cached_tokens")) or 0
+        return Usage(sent, received, stated=True, cache_read=min(cached, sent))
     if (stated := message_usage(usage)) is not None:
         return stated
     said = sum(len(choice.content.encode("utf-8", "replace")) for choice in read_choices(reply))

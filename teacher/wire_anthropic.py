@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from prompts.render import Message, Prompt
-from teacher.wire_shapes import Asking, Choice, Usage, mapping, token_count
+from teacher.wire_shapes import CACHE_READ, Asking, Choice, Usage, mapping, token_count
 
 MESSAGES_PATH = "/messages"
 VERSION = "2023-06-01"
@@ -70,7 +70,9 @@ def message_usage(usage: Mapping[str, Any]) -> Usage | None:
         return None
     written = token_count(usage.get("cache_creation_input_tokens")) or 0
     read = token_count(usage.get("cache_read_input_tokens")) or 0
-    return Usage(sent + written + read, received, stated=True, cache_written=written, cache_read=read)
+    return Usage(
+        sent + written + read, received, stated=True, cache_written=written, cache_read=read, read_share=CACHE_READ
+    )
 
 
 def _content(message: Message) -> str | list[dict[str, object]]:

@@ -53,19 +53,27 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one reply; `input_tokens` has those written to and read from a cache too."""
+    """Tokens of one reply; `input_tokens` has those written to and read from a cache too. One that was read costs
+    `read_share` of one that was sent, where the price table has no price of its own for it.
+    """
 
     input_tokens: int
     output_tokens: int
     stated: bool  # False: estimated here, because the reply did not say
     cache_written: int = 0
     cache_read: int = 0
+    read_share: float = 1.0
+
+    @property
+    def priced_unread(self) -> float:
+        """Input tokens but those read from a cache, in tokens at the full price."""
+        plain = self.input_tokens - self.cache_written - self.cache_read
+        return plain + CACHE_WRITE * self.cache_written
 
     @property
     def priced_input(self) -> float:
         """Input tokens as they are charged, in tokens at the full price."""
-        plain = self.input_tokens - self.cache_written - self.cache_read
-        return plain + CACHE_WRITE * self.cache_written + CACHE_READ * self.cache_read
+        return self.priced_unread + self.read_share * self.cache_read
 
 
 def loaded(body: bytes) -> object:

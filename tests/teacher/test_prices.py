@@ -12,6 +12,7 @@ from stillhouse.ledger import MemoryLedger
 from stillhouse.store import Store
 from teacher.faults import Fault, Faults, RequestLog
 from teacher.prices import FREE, BudgetGuard, Price, PriceTable, estimate, load_prices, price_of
+from teacher.wire import read_usage
 from tests.teacher.helpdesk import TASK, Memory, ask_about, helpdesk_teacher, items, teacher_at
 
 DEAR = PriceTable(models={"team/A": Price(input_usd=1000.0, output_usd=1000.0)})
@@ -20,6 +21,27 @@ DEAR = PriceTable(models={"team/A": Price(input_usd=1000.0, output_usd=1000.0)})
 def test_a_price_is_per_million_tokens() -> None:
     """Two dollars in, eight out."""
     assert Price(input_usd=2, output_usd=8).cost_usd(1_000_000, 500_000) == 6.0
+
+
+def test_input_that_was_cached_has_its_own_price() -> None:
+    """OpenAI's `cached_tokens` are part of `prompt_tokens`; without a price for them in the table they cost the whole one."""
+    reply = (
+        b'{"usage": {"prompt_tokens": 3000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": 2000}}}'
+    )
+    usage = read_usage(b"", reply)
+    assert (usage.input_tokens, usage.cache_read) == (3000, 2000)
+    plain = Price(input_usd=2, output_usd=8)
+    assert plain.cost_of(usage) == plain.cost_usd(3000, 10)
+    cached = Price(input_usd=2, output_usd=8, cached_input_usd=0.5)
+    assert cached.cost_of(usage) == pytest.approx(plain.cost_usd(1000, 10) + 2000 * 0.5 / 1e6)
+    assert load_prices().models["gpt-4.1"].cached_input_usd == 0.5
+
+
+@pytest.mark.parametrize("cached", ["-5", "true", '"many"', "9000", "null"])
+def test_a_strange_count_of_cached_tokens_makes_nothing_cheaper_than_all_cached(cached: str) -> None:
+    """Never more than what was sent, and nothing where it is no number."""
+    reply = f'{{"usage": {{"prompt_tokens": 30, "completion_tokens": 1, "prompt_tokens_details": {{"cached_tokens": {cached}}}}}}}'
+    assert read_usage(b"", reply.encode()).cache_read in {0, 30}
 
 
 def test_a_local_model_and_a_recording_cost_nothing_and_an_unknown_one_is_unknown() -> None:

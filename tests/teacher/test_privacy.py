@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,36 @@ def test_a_form_is_made_anew_when_the_settings_change(tmp_path: Path) -> None:
     assert "Carol" not in second.text
     assert AsAsked(table).forms([item], "A")["1"].text == second
     assert AsAsked(table).forms([item], "B") == {}
+
+
+def test_an_id_that_is_given_to_another_text_gets_another_form() -> None:
+    """As long as the first, so that only its words tell: nothing of one text is put into another."""
+    hidden = pseudonyms()
+    first, second = Item("1", "Bob Li rang"), Item("1", "rang Bob Li")
+    assert hidden.forms([first], "A")["1"].text.text.endswith(" rang")
+    assert hidden.forms([second], "A")["1"].text.text.startswith("rang ")
+    assert "Bob" not in hidden.forms([first], "A")["1"].text.text
+
+
+def test_two_processes_give_a_name_one_surrogate(tmp_path: Path) -> None:
+    """Whoever is first; the other goes on with what it finds."""
+    path = tmp_path / "pseudonyms.sqlite"
+    one, other = pseudonyms(PseudonymTable(path), seed=1), pseudonyms(PseudonymTable(path), seed=2)
+    one.forms([Item("1", "Anna Schmidt")], "A")
+    other.forms([Item("2", "Bob Li")], "A")
+    texts = [hidden.forms([Item("3", "Bob Li and Anna Schmidt")], "A")["3"].text.text for hidden in (one, other)]
+    assert texts[0] == texts[1]
+    assert one.table.surrogates() == other.table.surrogates()
+
+
+def test_many_threads_share_one_table() -> None:
+    """As a service's requests do: the same name is the same one in all of them."""
+    hidden = pseudonyms()
+    with ThreadPoolExecutor(8) as pool:
+        made = pool.map(
+            lambda n: hidden.forms([Item(str(n), f"Bob Li {n}")], "A")[str(n)].text.text[:-2], range(10, 30)
+        )
+    assert len({text.rsplit(" ", 1)[0] for text in made}) == 1
 
 
 def test_a_picture_is_refused_unless_it_is_allowed() -> None:
