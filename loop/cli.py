@@ -152,21 +152,41 @@ def trial(
     blind: Annotated[
         bool, typer.Option("--blind", help="On the run's blind answers, also where the task has gold.")
     ] = False,
+    demonstrations: Annotated[
+        str | None, typer.Option(help="Numbers of examples to try, such as 0,8.", show_default="the task's")
+    ] = None,
+    temperature: Annotated[
+        str | None, typer.Option(help="Temperatures to try, such as 0,0.7.", show_default="the task's")
+    ] = None,
+    label_order: Annotated[
+        str | None, typer.Option(help="as_given,reversed tries both.", show_default="the task's")
+    ] = None,
+    ask: Annotated[
+        str | None, typer.Option(help="Ways to ask, of logprobs,samples,verbalised.", show_default="the task's")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare the task's teachers on the same human-labelled items, and say which to take. What it pays for, the run has.
+
+    Each teacher is tried in every combination of what the options list; what that will cost is said first.
 
     Examples:
         stillhouse trial examples/helpdesk/team.toml
 
         stillhouse trial mytask/task.toml --run runs/mytask --blind
 
+        stillhouse trial mytask/task.toml --run runs/mytask --demonstrations 0,8 --temperature 0,0.7
+
     """
     from loop.trial import trial as try_teachers
+    from loop.variants import grid_of
 
     with clear_errors():
-        found = try_teachers(task, run, blind=blind, quiet=quiet)
+        grid = grid_of(
+            {"demonstrations": demonstrations, "temperature": temperature, "label_order": label_order, "ask": ask}
+        )
+        found = try_teachers(task, run, blind=blind, quiet=quiet, grid=grid)
         say(found.to_json(), found.text(), as_json=as_json)
 
 

@@ -13,7 +13,7 @@ from loop.nearest import examples_for, label_scores, likeliest
 from loop.progress import Display
 from loop.project import Project
 from loop.view import agreed, inputs_of
-from prompts.candidates import SHOWN
+from prompts.candidates import SHOWN, few_of_many
 from stillhouse.measures import accuracy_interval
 from stillhouse.records import Answer, Demonstration, Interval, Item, Pick, Value
 from stillhouse.settings import DECISION_APIS, Teacher
@@ -21,7 +21,6 @@ from stillhouse.task import LABEL_KINDS
 from trainer.base import Base
 from trainer.inputs import Inputs
 
-ANSWERS_AN_EXAMPLE = 4  # so many to choose from for each that is shown, or all items would be shown the same ones
 ENOUGH_FOR_RECALL = 30  # answers, below which recall is not judged
 LEAST_RECALL = 0.9  # of the right label among those shown; surely less, and all are shown
 
@@ -38,13 +37,6 @@ class Library:
     pool: tuple[Item, ...]
     labels: Mapping[str, Value]
     drawn: frozenset[str]
-
-    def enough(self, teacher: Teacher) -> bool:
-        return len(self.answered) >= self.wanted(teacher)
-
-    def wanted(self, teacher: Teacher) -> int:
-        """How many answers that may be shown there must be before the teacher is asked."""
-        return ANSWERS_AN_EXAMPLE * teacher.demonstrations
 
     @cached_property
     def answered(self) -> list[Demonstration]:
@@ -83,7 +75,7 @@ class Library:
         """
         task = self.project.task
         by_code = teacher.ask in {"auto", "logprobs"} and teacher.api not in DECISION_APIS
-        if task.kind != "single_label" or len(task.labels) <= SHOWN + 1 or not by_code:
+        if not few_of_many(task) or not by_code:
             return {}
         if teacher.candidates == "never" or teacher.by_likelihood or teacher.recording is not None or not items:
             return {}

@@ -1,6 +1,7 @@
 """What the next round will cost, before it costs anything."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from teacher.privacy import hide
 class Plan:
     """`teachers` are estimates by name for items without votes; `answers` are what the next batch asks of people.
 
-    `waiting` items of earlier batches are still at the desk; each answer is counted once for every person who must give it.
+    `examples` are the answers, by name, that a teacher waits for until it has examples to show. `waiting` items of earlier batches are still at the desk; each answer is counted once for every person who must give it.
     """
 
     items: int
@@ -41,6 +42,7 @@ class Plan:
     waiting: int
     desk: str
     prompt: str
+    examples: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,7 +56,7 @@ class Plan:
         )
         lines = [
             f"{self.items:,} items in the pool, {self.gold_items:,} gold items",
-            *(f"teacher {name}: {found.sentence()}" for name, found in self.teachers.items()),
+            *(f"teacher {name}: {found.sentence()}{self._examples(name)}" for name, found in self.teachers.items()),
             f"spent on the teacher so far: ${self.spent_usd:.2f} ({self._money_left()})",
             batch,
             f"answers so far: {self.answers_so_far} ({self._answers_left()})",
@@ -64,6 +66,10 @@ class Plan:
         if with_prompt:
             lines += ["", "one prompt, as the teacher gets it:", "", self.prompt]
         return "\n".join(lines)
+
+    def _examples(self, name: str) -> str:
+        wanted = self.examples.get(name)
+        return f"; asked once {wanted} answers can be shown as examples" if wanted else ""
 
     def _money_left(self) -> str:
         if self.teacher_budget_usd is None:
@@ -91,6 +97,8 @@ class _Done:
     answered: int = 0
     spent_usd: float = 0.0
     capabilities: Mapping[str, Any] = field(default_factory=dict)
+    both_orders: Counter[str] = field(default_factory=Counter)
+    shown: frozenset[str] = frozenset()
 
     def known(self, teacher: Teacher) -> Capabilities | None:
         """What a probe found out about this teacher's API, if one was made."""
@@ -114,7 +122,7 @@ def plan_round(task_path: Path, folder: Path | None) -> Plan:
         gold_items=len(gold.items) if gold else 0,
         teachers={
             teacher.name: estimate(
-                [item for item in everything if (item.id, teacher.name) not in done.voted],
+                _to_ask(project, teacher, everything, done),
                 task,
                 teacher,
                 rng=project.rng("plan"),
@@ -134,16 +142,29 @@ def plan_round(task_path: Path, folder: Path | None) -> Plan:
         waiting=len(done.picked - done.people_items),
         desk=_desk(project),
         prompt=_prompt(project, done, items[0]),
+        examples={teacher.name: wanted_answers(teacher) for teacher in task.teachers if teacher.demonstrations},
     )
+
+
+def _to_ask(project: Project, teacher: Teacher, everything: Sequence[Item], done: _Done) -> list[Item]:
+    """Items without a vote; and as many others, drawn at random, as are asked in the other order or with new examples."""
+    wanted = [item for item in everything if (item.id, teacher.name) not in done.voted]
+    again = round(teacher.second_order_share * len(everything)) - done.both_orders[teacher.name]
+    if teacher.demonstrations and teacher.name in done.shown:
+        again = round(teacher.asked_again_share * (len(everything) - len(wanted)))
+    drawn = project.rng("asked again").permutation(len(everything))[: max(again, 0)]
+    return [*wanted, *(everything[number] for number in sorted(drawn))]
 
 
 def _done(project: Project) -> _Done:
     if not (project.folder / STORE_FILE).exists():
         return _Done()
     with Store(project.folder, read_only=True) as store:
-        answers = store.answers()
+        answers, votes = store.answers(), store.votes()
         return _Done(
-            voted=frozenset((vote.item_id, vote.source) for vote in store.votes()),
+            voted=frozenset((vote.item_id, vote.source) for vote in votes),
+            both_orders=Counter(vote.source for vote in votes if BOTH_ORDERS in vote.prompt_id),
+            shown=frozenset(vote.source for vote in votes if vote.demonstrations),
             picked=frozenset(pick.item_id for pick in store.picks()),
             people_items=frozenset(answer.item_id for answer in answers),
             answered=len(agreed(answers)[0]),
@@ -163,8 +184,9 @@ def _desk(project: Project) -> str:
 
 def _prompt(project: Project, done: _Done, item: Item) -> str:
     """As the first teacher will get it: by label codes where its logprobs are known to be given."""
-    teacher, kind = project.task.teachers[0], project.kind
-    if teacher.local is not None:
+    teacher = next(each for each in project.task.teachers if not each.demonstrations)
+    kind = project.kind
+    if teacher.by_likelihood:
         choice = choice_of(project.task, teacher)
         _, first = windows_of(item, teacher.context_tokens or WINDOW_TOKENS)[0]
         return f"--- system ---\n{choice.common.system}\n--- user ---\n{choice.message(first)}{choice.tails[0]}\n"

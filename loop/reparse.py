@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prompts.parse import Reading
 from prompts.render import Frame
 from stillhouse.errors import TeacherAuthError
 from stillhouse.ledger import BatchNote, StoredReply
-from stillhouse.records import Item, Vote
+from stillhouse.records import Demonstration, Item, Vote
 from stillhouse.settings import Teacher
 from stillhouse.store import ReadVote, Store
 from teacher.calls import NoRecordingError
@@ -150,9 +150,11 @@ class _Teacher:
         self._kind: Kind = project.kind
         self._capabilities = reader.note(CAPABILITIES, {})
         self._often = reader.asked_often(teacher.name)
-        frames = {style: self._kind.frame(teacher, style) for style in sorted(self._kind.styles())}
-        self._frames = {frame.prompt_id: frame for frame in frames.values()}
-        self._verbalised = frames.get("verbalised")
+        ways = [teacher.model_copy(update={"demonstrations": examples}) for examples in (1, 0)]
+        every = [self._kind.frame(way, style) for way in ways for style in sorted(self._kind.styles())]
+        few = [candidates_frame(project.task, way) for way in ways] if project.task.kind == "single_label" else []
+        self._frames = {frame.prompt_id: frame for frame in (*every, *few)}
+        self._verbalised = next((frame for frame in every if frame.style == "verbalised"), None)
 
     def read(self, block: Sequence[ReadVote], tally: Reparsed) -> Iterator[tuple[Vote, Vote]]:
         """Pairs of old and new; what cannot be read again is counted as left."""
@@ -167,7 +169,7 @@ class _Teacher:
             elif reply.item_id in self._often:
                 several[item.id] = vote, item
             else:
-                reading = self._reading(vote, item, reply)
+                reading = self._reading(vote, sent[item.id], reply)
                 if reading is None:
                     tally.left[OTHER_PROMPT] += 1
                 else:
@@ -183,9 +185,11 @@ class _Teacher:
         """One reply is the whole of what was said. The letters of another prompt may have stood for other labels, so of
         those only words are read, and only for the better.
         """
-        frame = self._frames.get(vote.prompt_id)
+        frame = self._frames.get(
+            vote.prompt_id.partition(".")[0]
+        )  # after the dot: the examples, which no reply depends on
         if frame is not None:
-            return self._read(frame, item, reply)
+            return self._read(with_candidates(frame, vote.candidates) if vote.candidates else frame, item, reply)
         if self._verbalised is None or vote.origin not in {"verbalised", "sample"}:
             return None
         reading = self._read(self._verbalised, item, reply)

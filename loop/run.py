@@ -16,9 +16,10 @@ from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
 from loop.learn import Trained, base_of, features_of, recipe_of, train
+from loop.library import library_of
 from loop.progress import Display
-from loop.project import Project, read_gold, read_known_labels, read_pool, same_task
-from loop.teach import ask_teachers
+from loop.project import Gold, Project, read_gold, read_known_labels, read_pool, same_task
+from loop.teach import ask_teachers, ask_with_examples
 from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
@@ -75,7 +76,8 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
     desk = OpenDesk(project, on_desk_line)
     if project.task.desk.kind != "embedded":
         desk.desk.waiting()  # a desk that is down or refuses the key says so before the teacher is paid
-    ask_teachers(project, store, [*items, *(gold.items if gold else ())], display)
+    library = library_of(project, base, display, items, store.picks(), store.answers())
+    ask_teachers(project, store, [*items, *(gold.items if gold else ())], display, library)
     return Loop(
         project=project,
         store=store,
@@ -83,9 +85,13 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
         display=display,
         corpus=corpus_of(project, store, base, items, display),
         base=base,
-        gold=GoldView(gold, gold_corpus_of(project, store, base, gold.items, display)) if gold else None,
+        gold=_gold_view(project, store, base, gold, display),
         known=known,
     )
+
+
+def _gold_view(project: Project, store: Store, base: Base, gold: Gold | None, display: Display) -> GoldView | None:
+    return None if gold is None else GoldView(gold, gold_corpus_of(project, store, base, gold.items, display))
 
 
 def corpus_of(project: Project, store: Store, base: Base, items: Sequence[Item], display: Display) -> Corpus:
@@ -135,6 +141,7 @@ def _learn(loop: Loop, number: int) -> Decision:
     """Belief, decision, student and evaluation of one round; the round's record is written last."""
     started = time.monotonic()
     loop.display.line(f"Round {number}")
+    _show_examples(loop, number)
     view = loop.view()
     delivered = certified(loop.project, view, loop.store.picks())
     keep(loop.project, f"belief-{number:02d}", view.belief.probs)
@@ -172,6 +179,18 @@ def _learn(loop: Loop, number: int) -> Decision:
     loop.last = (view, student, evaluation)
     _say(loop, evaluation, len(view.labels))
     return decision
+
+
+def _show_examples(loop: Loop, number: int) -> None:
+    """Teachers that show examples are asked with what people have said by now; what they say is seen from here on."""
+    if not number or not any(teacher.demonstrations for teacher in loop.project.task.teachers):
+        return
+    project, store, gold = loop.project, loop.store, loop.gold.gold if loop.gold else None
+    library = library_of(project, loop.base, loop.display, loop.items, store.picks(), store.answers())
+    everything = [*loop.items, *(gold.items if gold else ())]
+    if ask_with_examples(project, store, everything, loop.display, library, number):
+        loop.corpus = corpus_of(project, store, loop.base, loop.items, loop.display)
+        loop.gold = _gold_view(project, store, loop.base, gold, loop.display)
 
 
 def last_round_of(loop: Loop, number: int) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what it imports is slow to load, and a trial of gold needs 
 
 CAPABILITIES = "capabilities"
 ASKED_AGAIN = "asked again: "  # a note of each teacher with examples: what the last round asked again
+ANSWERS_AN_EXAMPLE = 4  # so many to choose from for each that is shown, or all items would be shown the same ones
 BOTH_ORDERS = "+"  # in the prompt id of a vote that is the mean of both orders
 
 
@@ -97,24 +98,101 @@ def ask_teachers(
 
             with display.bar(f"teacher {teacher.name}", len(missing)) as bar:
                 ask_local(missing, project.task, teacher, store, home=project.home, progress=bar)
+
+
+def in_other_order(turn: Turn, teacher: Teacher) -> None:
+    """The share of items that the teacher doubts most is asked once more, with the labels in the other order.
+
+    Which they are is read off the votes: those that have been asked so were the most doubtful, and of the rest come those
+    that are now, so a repeat goes on with the very items it would have asked. The first replies are known, and free.
+    """
+    if not teacher.second_order_share:
+        return
+    votes = turn.votes(teacher)
+    once = {item_id: vote for item_id, vote in votes.items() if BOTH_ORDERS not in vote.prompt_id}
+    wanted = round(teacher.second_order_share * len(votes)) - (len(votes) - len(once))
+    chosen = most_doubted(turn.project.kind, [item for item in turn.everything if item.id in once], once, wanted)
+    shown = {item.id: once[item.id].candidates for item in chosen if once[item.id].candidates}
+    turn.ask(teacher, chosen, Shown(candidates=shown, both_orders=True), ", other order")
+
+
+def ask_with_examples(
+    project: Project, store: Store, items: Sequence[Item], display: Display, library: "Library", round_number: int
+) -> int:
+    """The teachers that show examples, once there are enough to choose from: all items that have no vote yet, and in each
+    later round the share they doubt most, with the examples of that round. How many items were asked about.
+
+    Candidates for examples are what people have answered, without the random share. Raises as `ask_teachers`.
+    """
+    turn, asked = turn_of(project, store, items, display), 0
+    for teacher in project.task.teachers:
+        if not teacher.demonstrations:
             continue
-        with reachable(project, teacher, items) as address, display.bar(f"teacher {teacher.name}", len(missing)) as bar:
-            ask_sync(
-                missing,
-                project.task,
-                address,
-                store,
-                budget=guard,
-                progress=_told(bar),
-                capabilities=capabilities,
-                rng=project.rng(f"teacher {teacher.name}"),
-            )
-        store.write_note(CAPABILITIES, capabilities)
+        if waits_for(teacher, library):
+            display.line(f"  {waits_for(teacher, library)}")
+            continue
+        votes = turn.votes(teacher)
+        again = _to_ask_again(turn, teacher, votes, round_number)
+        wanted = [item for item in items if item.id not in votes or item.id in again]
+        shown = library.demonstrations(teacher, wanted)
+        new = [item for item in wanted if item.id not in votes or _ids(shown, item) != votes[item.id].demonstrations]
+        turn.ask(teacher, new, Shown(shown, library.candidates(teacher, new)), ", with examples")
+        asked += len(new)
+    return asked
+
+
+def wanted_answers(teacher: Teacher) -> int:
+    """How many answers that may be shown there must be before the teacher is asked."""
+    return ANSWERS_AN_EXAMPLE * teacher.demonstrations
+
+
+def waits_for(teacher: Teacher, library: "Library") -> str:
+    """Why a teacher that shows examples is not asked yet; nothing if it can be."""
+    there, wanted = len(library.answered), wanted_answers(teacher)
+    said = f"teacher {teacher.name} waits for {wanted} answers to choose examples from, random ones not counted; there are {there}"
+    return said if there < wanted else ""
+
+
+def _to_ask_again(turn: Turn, teacher: Teacher, votes: Mapping[str, Vote], round_number: int) -> frozenset[str]:
+    """Chosen once a round, and noted before anybody is asked: the replies change who is doubted."""
+    name = f"{ASKED_AGAIN}{teacher.name}"
+    noted = turn.store.note(name, {"round": -1, "ids": []})
+    if noted["round"] != round_number:
+        share = round(teacher.asked_again_share * len(votes)) if noted["round"] >= 0 else 0
+        known = [item for item in turn.everything if item.id in votes]
+        again = most_doubted(turn.project.kind, known, votes, share)
+        noted = {"round": round_number, "ids": [item.id for item in again]}
+        turn.store.write_note(name, noted)
+    return frozenset(noted["ids"])
+
+
+def most_doubted(kind: Kind, items: Sequence[Item], votes: Mapping[str, Vote], count: int) -> list[Item]:
+    """The items whose votes leave the most doubt, in their order; one that cannot be read leaves all. Ties go by id."""
+
+    def doubt(item: Item) -> float:
+        spans = kind.units(item)
+        vote = votes[item.id]
+        return kind.doubt(item, spans, kind.said(item, spans, vote).probs).score if vote.usable else 1.0
+
+    ranked = sorted(items, key=lambda item: (-doubt(item), item.id))[: max(count, 0)]
+    chosen = {item.id for item in ranked}
+    return [item for item in items if item.id in chosen]
+
+
+def _ids(shown: Mapping[str, Sequence[Demonstration]], item: Item) -> tuple[str, ...]:
+    return tuple(each.item.id for each in shown.get(item.id, ()))
 
 
 @contextmanager
 def reachable(project: Project, teacher: Teacher, items: Sequence[Item]) -> Iterator[Teacher]:
-    """The teacher as it can be called: a recording is started on this machine first."""
+    """The teacher as it can be called: a recording, or a model of this process, is started first."""
+    if teacher.vllm is not None:
+        with (
+            vllm_engine(teacher, local_name(teacher, project.home)) as engine,
+            offline_teacher(teacher, engine, vllm_sampling) as address,
+        ):
+            yield address
+        return
     if teacher.recording is None:
         yield teacher
         return

@@ -3,9 +3,9 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,25 @@ from consensus.answers import Answers
 from consensus.calibration import FOLDS, calibrations, cross_calibrated
 from consensus.votes import VoteTable
 from kinds.kind import Kind, Layout
+from loop.beside import Heard, paid_for
 from loop.progress import Display
-from loop.project import TASK_PATH, Project, open_project, read_gold, read_pool, same_task
-from loop.teach import ask_teachers
+from loop.project import TASK_PATH, Project, open_project, prices_of, read_gold, read_pool, same_task
+from loop.teach import ask_teachers, ask_with_examples
+from loop.variants import AS_THEY_ARE, Grid, check_money, settled
 from stillhouse.errors import InputError
 from stillhouse.measures import brier, expected_calibration_error, paired_mean_difference
 from stillhouse.probabilities import blocks
 from stillhouse.records import Answer, Interval, Item, Pick, Value, Vote
 from stillhouse.settings import Teacher
 from stillhouse.store import Store
-from teacher.prices import load_prices, price_of
+from stillhouse.task import LABEL_KINDS
+from teacher.prices import PriceTable, price_of
+
+if TYPE_CHECKING:  # slow to load, and most trials need none of it
+    from loop.library import Library
 
 SECONDS = "trial seconds"  # of asking, by teacher: a trial that is repeated asks nobody, and still knows
-LABEL_KINDS = frozenset({"single_label", "multi_label"})
+NO_ROUND = -2  # a trial asks nobody again, whatever the rounds of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,10 @@ class Tried:
     """One teacher. `main` is the kind's figure, `mean_score` the mean score of an item, which the comparison is about;
     `behind` is its mean score less the best one's on the same items, None for the best. `ece` and `brier` are of each
     distribution of a label kind; `calibrated_ece` and `calibrated_brier` the same once the other four fifths of the items
-    have calibrated each, None with fewer than 100 items, and where they leave it as it is. `cost_usd` is what all votes cost, None where the price is unknown; `seconds` is what
-    asking took, whenever it was. `abstained` items have no usable vote: there the teacher counts as not knowing.
+    have calibrated each, None with fewer than 100 items, and where they leave it as it is. `cost_usd` is what all votes
+    cost, None where the price is unknown; `seconds` is what asking took, whenever it was. `abstained` items have no usable
+    vote: there the teacher counts as not knowing. `calibration` has intervals by name, `brier_behind` and `cost_behind` are
+    paired differences to the best teacher (`loop.beside`).
     """
 
     name: str
@@ -59,6 +67,9 @@ class Tried:
     abstained: int
     cost_usd: float | None
     seconds: float
+    calibration: Mapping[str, Interval] = field(default_factory=dict)
+    brier_behind: Interval | None = None
+    cost_behind: Interval | None = None
 
     @property
     def not_worse(self) -> bool:
@@ -68,7 +79,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """All teachers in the task's order, and which to take."""
+    """All teachers in the task's order, and which to take. `left_out` says why others were not asked."""
 
     task: str
     on: str
@@ -78,6 +89,7 @@ class Trial:
     tried: tuple[Tried, ...]
     take: str
     because: str
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         teachers = [
@@ -91,6 +103,9 @@ class Trial:
                 "brier": one.brier,
                 "calibrated_ece": one.calibrated_ece,
                 "calibrated_brier": one.calibrated_brier,
+                "calibration": {name: found.to_json() for name, found in one.calibration.items()},
+                "brier_beside_the_best": one.brier_behind.to_json() if one.brier_behind else None,
+                "usd_an_item_beside_the_best": one.cost_behind.to_json() if one.cost_behind else None,
                 "abstained": one.abstained,
                 "cost_usd": one.cost_usd,
                 "seconds": one.seconds,
@@ -104,7 +119,8 @@ class Trial:
             "score": self.score,
             "confidence": self.confidence,
         }
-        return {**named, "teachers": teachers, "take": self.take, "because": self.because}
+        taken = {"take": self.take, "because": self.because, "left_out": list(self.left_out)}
+        return {**named, "teachers": teachers, **taken}
 
     def text(self) -> str:
         header = (
@@ -114,6 +130,7 @@ class Trial:
             "ECE",
             "Brier",
             "calibrated",
+            "AURC",
             "abstained",
             "cost",
             "seconds",
@@ -122,15 +139,19 @@ class Trial:
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         count = "1 teacher" if len(self.tried) == 1 else f"{len(self.tried)} teachers"
-        return "\n".join([f"{self.task}: {count} on {self.on}", "", *table, "", self.because])
+        out = [f"Left out: {why}." for why in self.left_out]
+        return "\n".join([f"{self.task}: {count} on {self.on}", "", *table, "", *out, self.because])
 
 
-def trial(task_path: Path, folder: Path | None, *, blind: bool = False, quiet: bool = True) -> Trial:
-    """Ask every teacher of the task about the same labelled items, and compare.
+def trial(
+    task_path: Path, folder: Path | None, *, blind: bool = False, quiet: bool = True, grid: Grid = AS_THEY_ARE
+) -> Trial:
+    """Ask every teacher of the task, in every setting of the grid, about the same labelled items, and compare.
 
     Gold, or the blind answers of the run if `blind`, or if there is no gold. Replies and votes go to the run's store: what
-    they cost is not paid again by the run. Raises InputError where nothing is labelled; TeacherError and BudgetError as
-    a run does, with all that arrived kept.
+    they cost is not paid again by the run. Raises InputError where nothing is labelled; BudgetError before anything is sent
+    where even the least it may cost is more than is left; TeacherError and BudgetError as a run does, with all that arrived
+    kept.
     """
     project = open_project(task_path, folder)
     pool = read_pool(project)
@@ -150,9 +171,11 @@ def trial(task_path: Path, folder: Path | None, *, blind: bool = False, quiet: b
                 found="no gold and no blind answers" if gold is None else "an empty gold file",
                 fix="give data.gold in task.toml, or answer a batch first: stillhouse run " + str(project.task_path),
             )
-        seconds = _asked(project, store, labelled, display)
+        project, library, left_out = settled(project, grid, store, pool, display)
+        check_money(project, store, labelled.items, display)
+        seconds = _asked(project, store, labelled, display, library)
         votes = {(vote.source, vote.item_id): vote for vote in store.votes()}
-    return compared(project, labelled, votes, seconds)
+    return replace(compared(project, labelled, votes, seconds), left_out=left_out)
 
 
 def blind_answers(pool: Sequence[Item], picks: Sequence[Pick], answers: Sequence[Answer]) -> Labelled:
@@ -165,14 +188,18 @@ def blind_answers(pool: Sequence[Item], picks: Sequence[Pick], answers: Sequence
     return Labelled(items, tuple(labels[item.id] for item in items), f"{len(items)} blind answers")
 
 
-def _asked(project: Project, store: Store, labelled: Labelled, display: Display) -> dict[str, float]:
+def _asked(
+    project: Project, store: Store, labelled: Labelled, display: Display, library: "Library | None"
+) -> dict[str, float]:
     """Whoever has not been asked is; the seconds that asking has taken, by teacher."""
     seconds: dict[str, float] = store.note(SECONDS, {})
     for teacher in project.task.teachers:
         alone = replace(project, task=project.task.model_copy(update={"teachers": (teacher,)}))
         before, started = store.reply_counts().get(teacher.name, 0), time.monotonic()
         try:
-            ask_teachers(alone, store, labelled.items, display)
+            ask_teachers(alone, store, labelled.items, display, library)
+            if library is not None:
+                ask_with_examples(alone, store, labelled.items, display, library, NO_ROUND)
         finally:
             if store.reply_counts().get(teacher.name, 0) > before or teacher.local is not None:
                 seconds[teacher.name] = seconds.get(teacher.name, 0.0) + time.monotonic() - started
@@ -192,7 +219,9 @@ def compared(
         name: np.array([kind.score(truth, value) for truth, value in zip(labelled.values, found, strict=True)])
         for name, found in values.items()
     }
-    cost = {teacher.name: _cost_usd(teacher, labelled.items, votes) for teacher in project.task.teachers}
+    cost = {
+        teacher.name: _cost_usd(teacher, labelled.items, votes, prices_of(project)) for teacher in project.task.teachers
+    }
     best = min(scores, key=lambda name: (-scores[name].mean(), _dear(cost[name]), name))
     truth = np.concatenate(
         [
@@ -200,6 +229,8 @@ def compared(
             for number, (item, value) in enumerate(zip(labelled.items, labelled.values, strict=True))
         ]
     )
+    paid = {name: None if cost[name] is None else paid_for(labelled.items, votes, name) for name in said}
+    heard = {name: Heard.of(kind, layout, probs, truth, paid[name]) for name, (probs, _) in said.items()}
     tried = []
     main = ""
     for teacher in project.task.teachers:
@@ -208,13 +239,32 @@ def compared(
             labelled.values, values[name], confidence=confidence, on=labelled.on, rng=project.rng("bootstrap")
         )
         main = measures.main
-        behind = None
+        behind = brier_behind = cost_behind = None
         if name != best:
             behind = paired_mean_difference(scores[best], scores[name], confidence, labelled.on)
+            brier_behind = heard[name].brier_beside(heard[best], confidence, labelled.on)
+            cost_behind = heard[name].cost_beside(heard[best], confidence, labelled.on)
+        rng = project.rng("bootstrap of calibration")
+        intervals = heard[name].calibration(confidence=confidence, on=labelled.on, rng=rng)
         figures = _calibration(kind, probs, truth) + _calibrated(kind, layout, probs, truth)
         took = seconds.get(name, 0.0)
         mean = float(scores[name].mean())
-        tried.append(Tried(name, teacher.model, measures.interval, mean, behind, *figures, abstained, cost[name], took))
+        tried.append(
+            Tried(
+                name,
+                teacher.model,
+                measures.interval,
+                mean,
+                behind,
+                *figures,
+                abstained=abstained,
+                cost_usd=cost[name],
+                seconds=took,
+                calibration=intervals,
+                brier_behind=brier_behind,
+                cost_behind=cost_behind,
+            )
+        )
     taken = min(
         (one for one in tried if one.not_worse), key=lambda one: (_dear(one.cost_usd), -one.mean_score, one.name)
     )
@@ -269,9 +319,11 @@ def _calibrated(
     return _calibration(kind, cross_calibrated(votes, answers, folds, layout.item_of).probs[0], truth)
 
 
-def _cost_usd(teacher: Teacher, items: Sequence[Item], votes: Mapping[tuple[str, str], Vote]) -> float | None:
+def _cost_usd(
+    teacher: Teacher, items: Sequence[Item], votes: Mapping[tuple[str, str], Vote], prices: PriceTable
+) -> float | None:
     """What was paid for these items' replies. Where no price is known nothing was counted, which is not nothing."""
-    if price_of(teacher, load_prices()) is None:
+    if price_of(teacher, prices) is None:
         return None
     found = (votes.get((teacher.name, item.id)) for item in items)
     return math.fsum(vote.cost_usd for vote in found if vote is not None)
@@ -313,6 +365,7 @@ def _row(one: Tried) -> tuple[str, ...]:
         "-" if one.ece is None else f"{one.ece:.3f}",
         "-" if one.brier is None else f"{one.brier:.3f}",
         "-" if one.calibrated_ece is None else f"{one.calibrated_ece:.3f}",
+        f"{one.calibration['aurc'].value:.3f}" if one.calibration else "-",
         str(one.abstained),
         "unknown" if one.cost_usd is None else f"${one.cost_usd:.4f}",
         f"{one.seconds:.1f}",

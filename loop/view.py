@@ -141,7 +141,10 @@ def inputs_of(kind: Kind, items: Sequence[Item], layout: Layout | None = None) -
 
 def votes_of(project: Project, kind: Kind, layout: Layout, items: Sequence[Item], votes: Iterable[Vote]) -> VoteTable:
     """The votes as arrays; votes of other items or sources are passed over, a missing vote is unusable and uniform."""
-    sources = [teacher.name for teacher in project.task.teachers]
+    votes = list(votes)
+    heard = {vote.source for vote in votes}
+    # A teacher that shows examples has nothing to say before there are some.
+    sources = [each.name for each in project.task.teachers if not each.demonstrations or each.name in heard]
     at = {item.id: number for number, item in enumerate(items)}
     column = {source: number for number, source in enumerate(sources)}
     shape = (len(sources), len(layout.item_of))

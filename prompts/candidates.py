@@ -15,6 +15,11 @@ SHOWN = 19  # labels; with "none of these" they are 20, as many as the largest `
 OTHER_LABEL = "none of these"
 
 
+def few_of_many(task: Task) -> bool:
+    """Whether there are more labels than the codes that any API tells of."""
+    return task.kind == "single_label" and len(task.labels) > SHOWN + 1
+
+
 def candidates_frame(task: Task, teacher: Teacher) -> Frame:
     """What is common to all items; `with_candidates` makes it an item's own. Its prompt id covers all labels."""
     common = frame_of(

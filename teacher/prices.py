@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kinds.demonstrate import MOST_BYTES
 from kinds.registry import kind_of
 from prompts.render import fill
 from prompts.windows import WINDOW_TOKENS
@@ -27,6 +28,7 @@ BUILT_IN = Path(__file__).with_name("prices.toml")
 PROMPTS_SAMPLED = 200
 # Languages and tokenisers differ: an honest interval lets a token be 3 to 5 bytes, around the heuristic's 4.
 BYTES_A_TOKEN_LOW, BYTES_A_TOKEN_HIGH = 3.0, 5.0
+TURN_BYTES = 70  # that a request has around the two messages of an example
 REPLY_TOKENS = 30  # about what {"label": ..., "confidence": ..., "second": ...} takes
 BATCH_SHARE = 0.5  # of the price, for what is handed in as a batch: OpenAI's and Anthropic's list price
 REPLY_SHARE = 0.5  # of its room that a reply takes in kinds with more than a label
@@ -45,14 +47,14 @@ class Price(BaseModel):
     def cost_usd(self, input_tokens: float, output_tokens: float) -> float:
         return (input_tokens * self.input_usd + output_tokens * self.output_usd) / 1e6
 
-
-FREE = Price(input_usd=0, output_usd=0)
-
     def cost_of(self, usage: Usage) -> float:
         """What one reply cost."""
         if self.cached_input_usd is None:
             return self.cost_usd(usage.priced_input, usage.output_tokens)
         return self.cost_usd(usage.priced_unread, usage.output_tokens) + usage.cache_read * self.cached_input_usd / 1e6
+
+
+FREE = Price(input_usd=0, output_usd=0)
 
 
 class PriceTable(BaseModel):
@@ -126,8 +128,10 @@ def estimate(
     common = kind.frame(teacher, plan.style)
     chosen = rng.permutation(len(items))[:PROMPTS_SAMPLED]
     parts = [part for i in chosen for _, part in plan.windows(items[i], teacher.context_tokens or WINDOW_TOKENS)]
+    prompts = [fill(common, item) for item in parts]
     sizes = np.array(
-        [len(body_of(teacher, fill(common, item), plan.asking(common, item))) for item in parts], dtype=float
+        [len(body_of(teacher, prompt, plan.asking(common, item))) for item, prompt in zip(parts, prompts, strict=True)],
+        dtype=float,
     )
     # Long texts are asked in windows, which only the rendered sample tells.
     windows_an_item = len(parts) / len(chosen) if len(chosen) else 1.0
@@ -142,6 +146,12 @@ def estimate(
     if plan.how == "decision":  # nothing is written
         room = 0
     output = round(REPLY_SHARE * room) if common.template else min(REPLY_TOKENS, room)
+    if teacher.demonstrations and prompts:
+        # Which examples an item will have is not known yet: they are about as long as what is asked about.
+        turn = np.mean(
+            [min(len(prompt.messages[-1].content.encode("utf-8", "replace")), MOST_BYTES) for prompt in prompts]
+        )
+        mean += teacher.demonstrations * (float(turn) + 4 * output + TURN_BYTES)
     price = price_of(teacher, table or load_prices())
 
     share = BATCH_SHARE if teacher.batch else 1.0

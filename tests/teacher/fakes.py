@@ -213,5 +213,5 @@ class PromptServer:
         if not isinstance(said, str):
             top = [{"token": token, "logprob": logprob} for token, logprob in said.items()]
             choice["logprobs"] = {"content": [{"token": word, "top_logprobs": top}]}
-        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        usage = {"prompt_tokens": len(json.dumps(body["messages"])) // 4, "completion_tokens": 10}
         return web.json_response({"choices": [choice], "usage": usage})
