@@ -3,6 +3,7 @@
 import importlib
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,6 +18,7 @@ from stillhouse.settings import Privacy
 What = Literal["name", "mail", "phone", "card", "iban", "ip", "id"]
 # Which stretches of each text are names of people.
 NameFinder = Callable[[Sequence[str]], Sequence[Sequence[CharSpan]]]
+FEWEST_REPEATED = 5  # characters: shorter ids stand in other words by chance
 FEWEST_DIGITS = 7  # of a phone number
 NO_PHONE = re.compile(r"\d{1,4}([-./])\d{1,2}\1\d{1,4}(?:[ T]\d{1,2})?|\d+[.,]\d{1,3}")
 SURE_ENOUGH = 0.3  # of presidio's scores: what has a check digit has 1, a bare number of some length .05
@@ -65,7 +67,8 @@ class Finder:
             found = [text[start:end] for text, each in zip(texts, spans, strict=True) for start, end in each]
             columns = [str(item.metadata[name]) for name in self.settings.name_columns if name in item.metadata]
             names = NameIndex(found, in_any_case=columns) if self.settings.names else NameIndex()
-            text, pair = (self._found(text, each, names) for text, each in zip(texts, spans, strict=True))
+            first = [self._found(text, each, names) for text, each in zip(texts, spans, strict=True)]
+            text, pair = (again(text, texts, first) for text in texts)
             yield text, pair
 
     def _found(self, text: str, spans: Sequence[CharSpan], names: "NameIndex") -> list[Entity]:
@@ -142,9 +145,9 @@ class NameIndex:
 
     def __init__(self, names: Iterable[str] = (), in_any_case: Sequence[str] = ()) -> None:
         self._by_first: dict[str, set[tuple[str, ...]]] = {}
-        self._in_any_case = {name[start:end].casefold() for name in in_any_case for start, end in _letters(name)}
+        self._in_any_case = {folded(name[start:end]) for name in in_any_case for start, end in _letters(name)}
         for name in (*names, *in_any_case):
-            words = tuple(name[start:end].casefold() for start, end in _letters(name))
+            words = tuple(folded(name[start:end]) for start, end in _letters(name))
             named = [(word,) for word in words if word not in _particles() and len(word) > 1]
             for sequence in {words, *named} if named else ():
                 self._by_first.setdefault(sequence[0], set()).add(sequence)
@@ -153,7 +156,7 @@ class NameIndex:
         if not self._by_first:
             return []
         spans = _letters(text)
-        words = [text[start:end].casefold() for start, end in spans]
+        words = [folded(text[start:end]) for start, end in spans]
         found = []
         for at, word in enumerate(words):
             for sequence in self._by_first.get(word, ()):
@@ -181,6 +184,21 @@ def spacy_names(model: str, labels: Sequence[str]) -> NameFinder:
         return [[(e.start_char, e.end_char) for e in doc.ents if e.label_ in labels] for doc in nlp.pipe(texts)]
 
     return find
+
+
+def again(text: str, texts: Sequence[str], found: Sequence[Sequence[Entity]]) -> list[Entity]:
+    """Everything that was found in one of the texts, wherever this text says it letter for letter: what is a phone number in
+    one place is none the less one where nothing tells.
+    """
+    here = [entity for of, entities in zip(texts, found, strict=True) if of == text for entity in entities]
+    said = {of[e.start : e.end]: e.what for of, entities in zip(texts, found, strict=True) for e in entities}
+    more = [
+        Entity(match.start(), match.end(), what)
+        for words, what in said.items()
+        if what != "name" and len(words) >= FEWEST_REPEATED
+        for match in re.finditer(re.escape(words), text)
+    ]
+    return merged([*here, *more])
 
 
 def merged(found: Iterable[Entity]) -> list[Entity]:
@@ -212,6 +230,11 @@ def _particles() -> frozenset[str]:
 def _small(word: str) -> bool:
     """Written in lower case, in a script that has cases."""
     return word == word.lower() != word.upper()
+
+
+def folded(word: str) -> str:
+    """One spelling of a word, whatever its case, and whether its accents are signs of their own."""
+    return unicodedata.normalize("NFC", word.casefold())
 
 
 def _letters(text: str) -> list[CharSpan]:

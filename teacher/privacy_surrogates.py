@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from kinds.words import word_spans
 from stillhouse.records import CharSpan
-from teacher.privacy_find import Entity, privacy_words
+from teacher.privacy_find import Entity, folded, privacy_words
 from teacher.privacy_text import Piece
 
 _WORDS = {name: tuple(words.split()) for name, words in privacy_words().items()}
@@ -182,7 +182,7 @@ def _digits(said: str, surrogates: Surrogates) -> str:
 
 def _word(said: str, surrogates: Surrogates, *, given: bool) -> str:
     """A word of a name, in the case it was written in."""
-    key = said.casefold()
+    key = folded(said)
 
     def make(rng: random.Random, tried: int) -> str:
         if len(said) == 1 and said.isascii():

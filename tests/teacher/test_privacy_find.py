@@ -67,6 +67,19 @@ def test_a_name_found_once_is_found_all_over_its_item() -> None:
     assert found(finder, *items) == [["Mark", "Mark"], []]
 
 
+def test_a_number_found_once_is_found_all_over_its_item() -> None:
+    """Also where nothing tells that it is one: in the pair, or within other signs."""
+    patterns = (PrivacyPattern(name="key", regex=r"key (\w+)"),)
+    finder = Finder(BARE.model_copy(update={"patterns": patterns}))
+    assert found(finder, Item("1", "key x9y8z7, that is _x9y8z7_", pair="x9y8z7!")) == [["x9y8z7"] * 3]
+
+
+def test_accents_may_be_signs_of_their_own() -> None:
+    """The same name, composed or not."""
+    composed, apart = "Zo\u00eb", "Zoe\u0308"
+    assert [apart[a:b] for a, b in NameIndex([composed]).spans(apart)] == [apart]
+
+
 def test_a_dictionary_is_searched_by_words() -> None:
     """Long lists cost nothing more a text; parts of words are no names."""
     index = NameIndex(["Ana Silva", "van Dam"])
