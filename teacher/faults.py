@@ -62,6 +62,8 @@ class Faults:
     api_key          any other key is answered 401
     requests_per_s   more than that (with a burst of a tenth of a second) is answered 429 with retry-after-ms
     tokens_per_s     the same for tokens, sent and asked for
+    burst_s          another burst than that
+    states_limits    tells of both limits in the headers of every answer, as OpenAI does
     latency_s        before every answer
     batches          one fault, or None, for each of the first batches, in order
     batch_s          how long a batch takes
@@ -77,6 +79,8 @@ class Faults:
     api_key: str | None = None
     requests_per_s: float | None = None
     tokens_per_s: float | None = None
+    burst_s: float = 0.1
+    states_limits: bool = False
     latency_s: float = 0.0
     batches: Sequence[BatchFault | None] = ()
     batch_s: float = 0.0
@@ -98,17 +102,18 @@ class RequestLog:
 
 
 class Bucket:
-    """Fills at a rate; holds a tenth of a second of it, or one draw if that is more."""
+    """Fills at a rate; holds so many seconds of it, or one draw if that is more."""
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, per_s: float, burst_s: float) -> None:
         self.per_s = per_s
-        self.level = per_s / 10
+        self.most = per_s * burst_s
+        self.level = self.most
         self._at_s = time.monotonic()
 
     def wait_s(self, amount: float) -> float:
         """0 if the amount was there and is taken, else how long until it would be."""
         now_s = time.monotonic()
-        most = max(self.per_s / 10, amount)
+        most = max(self.most, amount)
         self.level = min(most, self.level + (now_s - self._at_s) * self.per_s)
         self._at_s = now_s
         if self.level >= amount:
@@ -126,7 +131,7 @@ class FaultPlay:
         self._by_text: Counter[str] = Counter()
         self._rng = np.random.default_rng(plan.seed)
         self._buckets = [
-            (Bucket(per_s), by_tokens)
+            (Bucket(per_s, plan.burst_s), by_tokens)
             for per_s, by_tokens in ((plan.requests_per_s, False), (plan.tokens_per_s, True))
             if per_s is not None
         ]
@@ -144,6 +149,17 @@ class FaultPlay:
         if self.plan.share and self._rng.random() < self.plan.share:
             return self.plan.share_of[int(self._rng.integers(len(self.plan.share_of)))]
         return self.plan.always if at >= self.plan.always_after else None
+
+    def limits(self) -> dict[str, str]:
+        """The headers that tell of the limits, if they do."""
+        headers = {}
+        for bucket, by_tokens in self._buckets if self.plan.states_limits else ():
+            what = "tokens" if by_tokens else "requests"
+            left = max(0, int(bucket.level))
+            headers[f"x-ratelimit-limit-{what}"] = str(int(bucket.most))
+            headers[f"x-ratelimit-remaining-{what}"] = str(left)
+            headers[f"x-ratelimit-reset-{what}"] = f"{1000 * (bucket.most - left) / bucket.per_s:.0f}ms"
+        return headers
 
     def _limited(self, tokens: int) -> Fault | None:
         for bucket, by_tokens in self._buckets:

@@ -1,8 +1,14 @@
-"""How many requests may be in flight: more while the server takes them, fewer when it refuses (AIMD), one gate for all."""
+"""How many requests may be in flight: more while the server takes them, fewer when it refuses (AIMD), one gate for all.
+
+Where replies state limits, requests leave no faster than those allow (see `teacher.limits`).
+"""
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from teacher.limits import Limits
 
 START_IN_FLIGHT = 32
 CUT = 0.85
@@ -30,14 +36,17 @@ class Flow:
         self.limit = float(min(START_IN_FLIGHT, most))
         self.in_flight = 0
         self.accepted = 0
+        self._limits = Limits()
         self._refused_before = False
         self._last_cut_s = float("-inf")
         self._open_at_s = float("-inf")
         self._halted = asyncio.Event()
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def enter(self) -> float:
-        """Wait for a slot; returns when the request leaves, on the loop's clock."""
+    async def enter(self, tokens: int = 0) -> float:
+        """Wait for a slot, and until a request of so many tokens is within the limits; returns when it leaves, on the loop's
+        clock.
+        """
         loop = asyncio.get_running_loop()
         while not self._halted.is_set():
             wait_s = self._open_at_s - loop.time()
@@ -50,11 +59,23 @@ class Flow:
                 self._waiting.append(turn)
                 await turn
         self.in_flight += 1
+        wait_s = self._limits.take(tokens, loop.time())
+        if wait_s > 0:
+            try:
+                await self.pause(wait_s)
+            except asyncio.CancelledError:
+                self.leave(tokens)
+                raise
         return loop.time()
 
-    def leave(self) -> None:
+    def leave(self, tokens: int = 0) -> None:
+        self._limits.done(tokens)
         self.in_flight -= 1
         self._wake(int(self.limit) - self.in_flight)
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """What a reply to a request that has left says of limits."""
+        self._limits.heard(headers, asyncio.get_running_loop().time())
 
     def sped(self) -> None:
         """A request was taken: one more a round trip; half as many again until the first refusal."""

@@ -1,6 +1,5 @@
 """The HTTP side of the recorded teacher: /v1/models, /v1/chat/completions and /v1/messages, true or with planned faults."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,33 +7,20 @@ import orjson
 from aiohttp import web
 
 from prompts.delimit import asked_about, enclosed
-from teacher.faults import Fault, FaultPlay, Faults, RequestLog
-from teacher.playback_answers import HEADERS, Unfit, check_key, error_response, json_response
+from teacher.faults import FaultPlay, Faults, RequestLog
+from teacher.playback_answers import HEADERS, Unfit, check_key, json_response
 from teacher.playback_batches import Answer, BatchDesk
-from teacher.playback_replies import Api, Question, error_of, reply_of, without_answer
+from teacher.playback_faults import counted, planned_error, with_fault
+from teacher.playback_replies import Api, Question, error_of, reply_of
 from teacher.wire import CHAT_PATH, tokens_about
 from teacher.wire_anthropic import MESSAGES_PATH
 
 MOST_BYTES = 16 * 1024 * 1024
-DRIPS = 10
 
 
 def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: RequestLog) -> web.Application:
     """The server for replies by model and text; `log` is written to, from the server's thread."""
     play = FaultPlay(faults)
-
-    async def asked(request: web.Request) -> web.StreamResponse:
-        log.requests += 1
-        log.in_flight += 1
-        log.most_in_flight = max(log.most_in_flight, log.in_flight)
-        try:
-            if faults.latency_s:
-                await asyncio.sleep(faults.latency_s)
-            response = await answer(request)
-        finally:
-            log.in_flight -= 1
-        log.statuses[response.status] += 1
-        return response
 
     async def answer(request: web.Request) -> web.StreamResponse:
         api: Api = "anthropic_messages" if request.path.endswith(MESSAGES_PATH) else "openai_chat"
@@ -43,14 +29,16 @@ def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: Reque
             question = question_in(api, await request.read(), models)
             fault = play.next(question.text, question.input_tokens + question.output_tokens)
             if fault is not None and fault.kind == "status":
-                return _planned_error(api, fault)
+                return planned_error(api, fault)
             content = recorded_reply(question, models)
         except Unfit as unfit:
             return unfit.response(api)
+        body = reply_of(question, content)
         if fault is not None:
-            return await _with_fault(request, fault, question, content)
+            instead = reply_of(question, fault.content, fault.finish_reason, fault.refusal)
+            return await with_fault(request, fault, body, instead, HEADERS)
         log.served[question.text] += 1
-        return web.Response(body=reply_of(question, content), content_type="application/json", headers=HEADERS)
+        return web.Response(body=body, content_type="application/json", headers=HEADERS)
 
     async def listed(_: web.Request) -> web.Response:
         entries = [
@@ -66,8 +54,8 @@ def make_app(models: Mapping[str, Mapping[str, str]], faults: Faults, log: Reque
         return json_response(200, {"object": "list", "data": entries})
 
     app = web.Application(client_max_size=MOST_BYTES)
-    app.router.add_post("/v1" + CHAT_PATH, asked)
-    app.router.add_post("/v1" + MESSAGES_PATH, asked)
+    for path in (CHAT_PATH, MESSAGES_PATH):
+        app.router.add_post("/v1" + path, counted(answer, play, log))
     app.router.add_get("/v1/models", listed)
     BatchDesk(faults, log, _batched(models, play, log)).add_to(app)
     return app
@@ -139,43 +127,3 @@ def recorded_reply(question: Question, models: Mapping[str, Mapping[str, str]]) 
         f"This is a recorded teacher, not a model: {question.model} has no recording of the text {start!r}. "
         "Only the messages it was recorded on can be asked.",
     )
-
-
-async def _with_fault(request: web.Request, fault: Fault, question: Question, content: str) -> web.StreamResponse:
-    body = reply_of(question, content)
-    if fault.kind == "hang":
-        await asyncio.sleep(fault.seconds)
-    elif fault.kind == "wrong_json":
-        body = body[: len(body) // 2]
-    elif fault.kind == "empty_choices":
-        body = without_answer(body)
-    elif fault.kind == "content":
-        body = reply_of(question, fault.content, fault.finish_reason, fault.refusal)
-    elif fault.kind in {"disconnect", "drip"}:
-        return await _piecewise(request, fault, body)
-    return web.Response(body=body, content_type="application/json", headers=HEADERS)
-
-
-async def _piecewise(request: web.Request, fault: Fault, body: bytes) -> web.StreamResponse:
-    response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json"})
-    response.content_length = len(body)
-    await response.prepare(request)
-    if fault.kind == "disconnect":
-        await response.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()
-        return response
-    size = -(-len(body) // DRIPS)
-    for start in range(0, len(body), size):
-        await asyncio.sleep(fault.seconds / DRIPS)
-        await response.write(body[start : start + size])
-    return response
-
-
-def _planned_error(api: Api, fault: Fault) -> web.Response:
-    response = error_response(api, fault.status, fault.code, fault.message)
-    if fault.retry_after_s is not None:
-        response.headers["Retry-After"] = f"{fault.retry_after_s:g}"
-    if fault.retry_after_ms is not None:
-        response.headers["retry-after-ms"] = f"{fault.retry_after_ms:g}"
-    return response

@@ -22,7 +22,7 @@ from teacher.capabilities import (
     memory_key,
 )
 from teacher.transport import TransportError, get, redacted
-from teacher.wire import MODELS_PATH, Asking, body_of, read_choices, request_key
+from teacher.wire import MODELS_PATH, Asking, body_of, read_choices, request_key, tokens_asked
 
 PROBE_ITEM = "(probe)"
 FEWER_TOP_LOGPROBS = 5  # the most that some APIs show
@@ -98,7 +98,7 @@ def _call(calls: Calls, asking: Asking) -> Call:
     body = body_of(calls.teacher, _QUESTION, asking)
     key = request_key(body, model=calls.teacher.model, endpoint=endpoint_of(calls.teacher), variant="probe", sample=0)
     cost = worst_usd(calls.price, calls.teacher, body, len(_QUESTION.messages), asking.max_tokens * asking.n)
-    return Call(key, body, PROBE_ITEM, cost)
+    return Call(key, body, PROBE_ITEM, cost, tokens_asked(_QUESTION, asking))
 
 
 def _less(state: _Refused, complaint: str, *, one_room: bool = False) -> _Refused | None:

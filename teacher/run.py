@@ -19,14 +19,14 @@ from teacher.capabilities import endpoint_of
 from teacher.reading import read_replies, repaired, said, vote_of, worth_repair
 from teacher.transport import redacted
 from teacher.ways import Way, Ways
-from teacher.wire import Asking, body_of, request_key
+from teacher.wire import Asking, body_of, request_key, tokens_asked
 
 # Called after each item: items done, items in all, US dollars spent in this run, and how often each status occurred
 # (those of votes, and "no_recording" and "rejected", which leave an item without a vote).
 Progress = Callable[[int, int, float, Mapping[str, int]], None]
 
-ITEMS_PREPARED = 512  # rendered and looked up in the ledger together
-VOTES_A_GROUP = 512  # each group waits for the disk once; votes of a killed run are read again from its replies
+ITEMS_PREPARED = 16  # rendered and looked up in the ledger together; meanwhile nobody reads what has arrived
+VOTES_A_GROUP = 64  # committed together; votes of a killed run are read again from its replies
 REJECTED_IN_A_ROW = 20  # that many, and it is not the items
 REPAIR_SAMPLE = 1000  # beyond any sample index: a repair is another question than a sample
 
@@ -70,8 +70,6 @@ class Run:
 
     async def all(self, items: Sequence[Item]) -> None:
         jobs = self._jobs(items)
-        # No more workers than slots: a reply that waits for the disk is as lost to a kill as one that is on its way, and
-        # no more than `max_in_flight` may be lost together.
         most = min(self.calls.teacher.max_in_flight, len(items))
         workers = [asyncio.ensure_future(self._work(jobs)) for _ in range(most)]
         try:
@@ -181,7 +179,7 @@ class Run:
         body = body_of(teacher, prompt, asking)
         key = request_key(body, model=teacher.model, endpoint=endpoint_of(teacher), variant=teacher.name, sample=sample)
         cost = worst_usd(self.calls.price, teacher, body, len(prompt.messages), asking.max_tokens * asking.n)
-        return Call(key, body, item.id, cost)
+        return Call(key, body, item.id, cost, tokens_asked(prompt, asking))
 
     def _voted(self, vote: Vote) -> None:
         self._rejected_in_a_row = 0

@@ -22,25 +22,13 @@ from stillhouse.settings import Teacher
 from teacher import offline
 from teacher.capabilities import endpoint_of
 from teacher.engine import ask_sync
-from teacher.offline import Asked, asked_in, offline_teacher, vllm_engine
+from teacher.offline import asked_in, offline_teacher, vllm_engine
 from teacher.prices import FREE, BudgetGuard, load_prices, price_of
 from tests.teacher.helpdesk import SOON, Memory
 from tests.teacher.talker import TASK, items, talker
-from tests.teacher.tiny_vllm import SamplingParams, StructuredOutputsParams, TinyLLM, VLLMClientError
+from tests.teacher.tiny_vllm import SamplingParams, TinyLLM, VLLMClientError, sampling
 
 TEACHER = Teacher(name="tiny", model="tiny", local="models/tiny", vllm={})
-
-
-def sampling(asked: Asked) -> SamplingParams:
-    """`vllm_sampling`, for the stand-in's class."""
-    schema = asked.schema
-    return SamplingParams(
-        n=asked.n,
-        temperature=asked.temperature,
-        max_tokens=asked.max_tokens,
-        logprobs=asked.top_logprobs or None,
-        structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
-    )
 
 
 def asked(engine: Any, of: Sequence[Item], teacher: Teacher = TEACHER, **options: Any) -> list[Vote]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.cache_utils import DynamicCache
 
+from teacher.offline import Asked
 from tests.teacher.json_regex import json_regex, regex
 from tests.teacher.talker import Talker
 
@@ -38,6 +39,18 @@ class SamplingParams:
     max_tokens: int | None = 16
     logprobs: int | None = None
     structured_outputs: StructuredOutputsParams | None = None
+
+
+def sampling(asked: Asked) -> SamplingParams:
+    """`teacher.offline.vllm_sampling`, for the classes of this module."""
+    schema = asked.schema
+    return SamplingParams(
+        n=asked.n,
+        temperature=asked.temperature,
+        max_tokens=asked.max_tokens,
+        logprobs=asked.top_logprobs or None,
+        structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
+    )
 
 
 @dataclass
