@@ -1,0 +1,118 @@
+"""The work there is: functions of files to files, the same on every machine. A job is a JSON object that names them.
+
+Each may be killed at any moment and called again: what is finished is known by a receipt or a folder that is whole.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jobs.lessons import read_lesson
+from serving.label import planned, run_id_of_labels
+from serving.label_shard import Labelling, label_shard
+from serving.receipts import read_plan, work
+from serving.roots import root_of
+from serving.student import kind_in, labeller_of
+from stillhouse.errors import InputError
+from stillhouse.settings import Data
+from trainer.artifact import is_complete, model_id_of, save_student
+from trainer.base import find_base, load_base
+from trainer.engines import is_export
+
+Job = Mapping[str, Any]
+HOW = "_job/label.json"
+SAID = ("student", "base", "data", "home", "threshold")
+
+
+def plan_labels(job: Job) -> Mapping[str, Any]:
+    """{root, source, student, base, data, home, threshold, shard_rows}: the plan, written to the root with how to label.
+
+    Paths are those of the machine that works; `base` is the folder of the student's base, "" for the one it names. Raises what planning raises; InputError where the root holds something else.
+    """
+    root = root_of(job["root"])
+    said = json.dumps({name: job[name] for name in SAID}, sort_keys=True)
+    how = _labelling(said)
+    source, shard_rows = Path(job["source"]), int(job["shard_rows"])
+    run_id = run_id_of_labels(how, source, shard_rows)
+    plan = planned(root, run_id, source, shard_rows, into_folder=True)
+    root.write(HOW, said.encode())
+    return {"shards": len(plan.shards), "rows": plan.rows, "run_id": plan.run_id}
+
+
+def label(job: Job) -> Mapping[str, Any]:
+    """{root, shard}: the labels of one shard, and its receipt."""
+    root = root_of(job["root"])
+    plan = read_plan(root)
+    said = root.read(HOW)
+    if plan is None or said is None:
+        raise InputError(
+            f"no job in {job['root']}", expected="a plan", found="none", fix="plan it first: stillhouse label --on ..."
+        )
+    how = _labelling(said.decode())
+    reading = how.reading()  # not kept: an open file would keep a volume from being reloaded
+    receipt = work(root, plan, plan.shards[int(job["shard"])], lambda shard: label_shard(how, reading, shard))
+    return asdict(receipt)
+
+
+def train(job: Job) -> Mapping[str, Any]:
+    """{lesson, student, task, key}: a student taught the lesson in a folder, saved to another.
+
+    `key` names the lesson: a student that is there with the same one is not taught again.
+    """
+    folder = Path(job["student"])
+    if is_complete(folder) and _key_of(folder) == job["key"]:
+        return {"student": str(folder), "again": False}
+    student = read_lesson(Path(job["lesson"])).taught()
+    metrics = {"lesson": job["key"], **student.facts}
+    save_student(student, folder, task_json=job["task"], metrics=metrics, card="")
+    return {"student": str(folder), "again": True}
+
+
+def echo(job: Job) -> Mapping[str, Any]:
+    """The job itself: whether an engine works at all."""
+    return job
+
+
+WORK: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
+    "echo": echo,
+    "plan_labels": plan_labels,
+    "label": label,
+    "train": train,
+}
+
+
+def do(name: str, job: Job) -> Mapping[str, Any]:
+    """One job. Raises what the work raises."""
+    return WORK[name](job)
+
+
+def student_base(folder: Path) -> Path | None:
+    """The folder of a student's base where it is on this machine, None where it has a Hub id or brings its own."""
+    if is_export(folder):
+        return None
+    name = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["base"])
+    on_the_hub = not name.startswith("package:") and not Path(name).is_dir()
+    return None if on_the_hub else find_base(name)
+
+
+@lru_cache(maxsize=2)
+def _labelling(said: str) -> Labelling:
+    """Kept from job to job: loading a student takes longer than a small shard."""
+    words = json.loads(said)
+    folder = Path(words["student"])
+    kind = kind_in(folder)
+    return Labelling(
+        student=labeller_of(folder, kind, load_base(words["base"]) if words["base"] else None),
+        kind=kind,
+        data=Data.model_validate(words["data"]),
+        home=Path(words["home"]),
+        model_id=model_id_of(folder),
+        threshold=float(words["threshold"]),
+    )
+
+
+def _key_of(folder: Path) -> str:
+    return str(json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("lesson", ""))
