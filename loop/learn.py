@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,8 +26,9 @@ from trainer.pace import Pace, Progress
 from trainer.student import FittedStudent, HeldOut, fit_student
 
 HELD_OUT_SHARE = 0.1
+TRAINING = "training"  # the folder of a training that is under way: deleted once its student is saved
 
-Recipe = Literal["auto", "head", "lora", "generate"]
+Recipe = Literal["auto", "head", "top", "lora", "full", "generate"]
 Trained = FittedStudent | UnitStudent
 
 
@@ -91,6 +93,7 @@ def train(project: Project, base: Base, view: View, round_number: int, recipe: R
         metrics={"lesson": key, **student.facts},
         card=card_of(project, view, student),
     )
+    shutil.rmtree(project.folder / TRAINING, ignore_errors=True)
     return student
 
 
@@ -111,6 +114,7 @@ def _pointer(project: Project, base: Base, view: View, recipe: Recipe, progress:
         held_out=HeldOut(held, view.belief.probs[held]),
         recipe=recipe,
         progress=progress,
+        checkpoints=project.folder / TRAINING,
     )
     if view.thresholds is None:
         return student
@@ -159,9 +163,9 @@ def sharpened(probs: Floats, power: float, width: int) -> Floats:
 
 
 def recipe_of(project: Project, *, last: bool) -> Recipe:
-    """Before the last round only selection needs the student: the head is enough, unless the task insists on LoRA."""
+    """Before the last round only selection needs the student: the head is enough, unless the task insists on more."""
     wanted = project.task.student.recipe
-    return wanted if last or wanted in {"head", "lora"} else "head"
+    return wanted if last or wanted not in {"auto", "generate"} else "head"
 
 
 def said_of(student: Trained) -> str:

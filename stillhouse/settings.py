@@ -208,20 +208,35 @@ class Budget(Frozen):
 class Student(Frozen):
     """The model to train: a base by path, Hub id or `package:NAME`, and how it is adapted.
 
-    `recipe` "auto" chooses between a head on the frozen base and LoRA by held-out likelihood, once the loop stops;
-    the rounds before use the head. "lora" and "head" use just that in every round; "generate" (kind "fields") adapts a
-    causal language model that writes the fields. `answer_weight` is the weight of a person's answer beside 1 for a
+    `recipe` "auto" chooses by held-out likelihood, once the loop stops, between a head on the frozen base ("head"), LoRA on
+    the upper half of its layers ("top") and LoRA on all ("lora"); the rounds before use the head. A recipe by name is
+    used in every round; "full" trains all weights, and "generate" (kind "fields") adapts a causal language model that
+    writes the fields. `lora_targets` are regular expressions for the names of the linear layers that get an adapter, all
+    of them without; `lora_variant` is peft's rank-stabilised or weight-decomposed form of it. The head learns
+    `head_rate_factor` times as fast as the adapter, each layer `layer_decay` times as fast as the one above. `patience`
+    ends training once so many epochs have not made held-out answers likelier (0: never). `ensemble` adapters are taught
+    one after another and their probabilities averaged. `class_balance` 1 weighs rare labels up to the weight of
+    frequent ones, 0 not at all. `answer_weight` is the weight of a person's answer beside 1 for a
     believed label; `target_sharpness` the power believed distributions are raised to. `epochs` is 1 for labels of whole
     texts, and EPOCHS of the kind where tokens are labelled, unless it is given.
     """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
-    recipe: Literal["auto", "head", "lora", "generate"] = "auto"
+    recipe: Literal["auto", "head", "top", "lora", "full", "generate"] = "auto"
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveInt = 16
     lora_dropout: Share = 0.0
+    lora_targets: tuple[str, ...] = ()
+    lora_variant: Literal["plain", "rslora", "dora"] = "plain"
     epochs: PositiveInt = 1
     learning_rate: PositiveFloat = 4e-3
+    full_learning_rate: PositiveFloat = 2e-4
+    head_rate_factor: PositiveFloat = 10.0
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    patience: Annotated[int, Field(ge=0)] = 0
+    ensemble: PositiveInt = 1
+    class_balance: Share = 0.0
+    gradient_checkpointing: bool = False
     tokens_per_batch: PositiveInt = 2048
     max_tokens: PositiveInt = 256
     answer_weight: PositiveFloat = 1.0

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from stillhouse.errors import DiskFullError, ModelError
@@ -20,7 +19,8 @@ from trainer.base import Base, load_base, sha256_of
 from trainer.card import model_card
 from trainer.generative import GenerativeStudent
 from trainer.linear import LinearHead
-from trainer.lora import Adapter, with_adapter
+from trainer.lora import with_adapter
+from trainer.members import read_adapter, read_members, write_adapter, write_members
 from trainer.reader import Bounds
 from trainer.student import FittedStudent
 
@@ -80,7 +80,7 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
     manifest, config, settings = _opened(folder, writes=False)
     base = _its_base(folder, config, base, writes=False)
     arrays = load_file(folder / "head.safetensors")
-    adapter = _read_adapter(folder / "adapter") if config["recipe"] == "lora" else None
+    adapter = None if config["recipe"] == "head" else read_adapter(folder / "adapter")
     encoder = base.encoder if adapter is None else with_adapter(base.encoder, adapter)
     student = FittedStudent(
         columns=tuple(config.get("columns") or config["label_names"]),
@@ -93,6 +93,7 @@ def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
         thresholds=None if config.get("thresholds") is None else tuple(config["thresholds"]),
         per_text=bool(config.get("per_text", True)),
         with_focus=bool(config.get("with_focus", False)),
+        others=read_members(folder, base.encoder),
         facts=config["facts"],
     )
     _check_id(folder, manifest, student)
@@ -103,7 +104,7 @@ def load_generative(folder: Path, *, base: Base | None = None) -> GenerativeStud
     """Like `load_student`, for a student whose recipe is "generate"; `base` must have been loaded with `writes=True`."""
     manifest, config, settings = _opened(folder, writes=True)
     base = _its_base(folder, config, base, writes=True)
-    adapter = _read_adapter(folder / "adapter")
+    adapter = read_adapter(folder / "adapter")
     student = GenerativeStudent(
         fields=tuple(FieldSpec.model_validate(spec) for spec in config["fields"]),
         base=replace(base, encoder=with_adapter(base.encoder, adapter)),
@@ -177,8 +178,7 @@ def _write(
     student: FittedStudent | GenerativeStudent, part: Path, task_json: str, metrics: Mapping[str, Any], card: str
 ) -> None:
     if student.adapter is not None:
-        student.adapter.config.save_pretrained(part / "adapter")
-        save_file(student.adapter.tensors, part / "adapter" / "adapter_model.safetensors")
+        write_adapter(student.adapter, part / "adapter")
     student.base.tokenizer.save_pretrained(part / "tokenizer")
     config = {
         "format": FORMAT,
@@ -197,6 +197,7 @@ def _write(
         }
     else:
         save_file({"weight": student.head.weight, "bias": student.head.bias}, part / "head.safetensors")
+        write_members(student.others, part)
         config |= {
             "temperature": student.temperature,
             "width": student.width,
@@ -246,15 +247,6 @@ def _verified(folder: Path) -> dict[str, Any]:
         if (found := sha256_of(folder / name)) != sha256:
             raise _damaged(folder, f"{name} with sha256 {sha256}", f"sha256 {found}")
     return manifest
-
-
-def _read_adapter(folder: Path) -> Adapter:
-    import peft
-
-    tensors = {
-        name: np.ascontiguousarray(tensor) for name, tensor in load_file(folder / "adapter_model.safetensors").items()
-    }
-    return Adapter(peft.LoraConfig.from_pretrained(folder), tensors)
 
 
 def _damaged(folder: Path, expected: str, found: str) -> ModelError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from trainer.base import Base
 from trainer.inputs import Inputs
 from trainer.pace import Progress, pacer
+from trainer.packing import NAME, Stream, first_position, positions_of, stream_of
 from trainer.surface import surface_width
 from trainer.windows import Windows, tokenise
 
@@ -39,12 +40,13 @@ class Features:
 class Batch:
     """Some texts on the model's device: padded windows, and how their states add up to units.
 
-    `ids`, `mask` and `types` are (b, t). Pooled row r is the mean of the states numbered states[offsets[r]] to
-    states[offsets[r + 1] - 1] of the b * t. `units` are the pooled rows that are units, `focus` each unit's focus.
+    `ids`, `mask` and `types` are (b, t); in a `stream` all windows stand in one row, and `positions` in the place of the
+    mask. Pooled row r is the mean of the states numbered states[offsets[r]] to states[offsets[r + 1] - 1] of the b * t.
+    `units` are the pooled rows that are units, `focus` each unit's focus.
     """
 
     ids: torch.Tensor
-    mask: torch.Tensor
+    mask: torch.Tensor | None
     types: torch.Tensor | None
     states: torch.Tensor
     offsets: torch.Tensor
@@ -52,6 +54,8 @@ class Batch:
     focus: torch.Tensor | None
     surface: torch.Tensor
     layers: tuple[int, ...] | None
+    stream: Stream | None = None
+    positions: torch.Tensor | None = None
 
 
 def length_batches(lengths: NDArray[np.int64], tokens_per_batch: int) -> list[NDArray[np.int64]]:
@@ -133,32 +137,40 @@ def embed_windows(
 
 
 def collate(windows: Windows, texts: NDArray[np.int64], encoder: Any) -> Batch:
-    """All windows of these texts as one padded batch, their units in the order of `windows.units_of(texts)`."""
+    """All windows of these texts as one batch, their units in the order of `windows.units_of(texts)`.
+
+    It is a stream for an encoder that reads streams (`trainer.packing.pack`), else padded.
+    """
     flat = [window for text in texts for window in windows.ids[text]]
-    longest = max(len(window) for window in flat)
+    lengths = [len(window) for window in flat]
+    packed = encoder.config._attn_implementation == NAME  # noqa: SLF001
+    begins = np.cumsum([0, *lengths[:-1]]) if packed else np.arange(len(flat)) * max(lengths)
     first, row = 0, 0
     states, rows, units, focus = [], [], [], []
     for text in texts:
         links, count = windows.links[text], int(windows.starts[text + 1] - windows.starts[text])
-        states.append((links[:, 0] + first) * longest + links[:, 1])
+        states.append(begins[links[:, 0] + first] + links[:, 1])
         rows.append(links[:, 2] + row)
         units.append(np.arange(row, row + count))
         focus.append(np.full(count, row + count))
         first, row = first + len(windows.ids[text]), row + count + windows.with_focus
     pooled = np.concatenate(rows)
     types = None if windows.types is None else [window for text in texts for window in windows.types[text]]
-    ids, mask = padded(flat)
+    rows_of = _in_one_row if packed else padded
+    ids, mask = rows_of(flat)
     assert (np.diff(pooled) >= 0).all(), "the tokens of a pooled row stand together"
     return Batch(
         ids,
         mask,
-        None if types is None else padded(types)[0],
+        None if types is None else rows_of(types)[0],
         _on_device(np.concatenate(states)),
         _on_device(np.searchsorted(pooled, np.arange(row))),
         _on_device(np.concatenate(units)),
         _on_device(np.concatenate(focus)) if windows.with_focus else None,
         _on_device(windows.surface[windows.units_of(texts)]),
         None if windows.per_text else layers_of(encoder),
+        stream_of(lengths, device()) if packed else None,
+        positions_of(lengths, first_position(encoder.config)).to(device(), non_blocking=True) if packed else None,
     )
 
 
@@ -166,10 +178,11 @@ def unit_vectors(encoder: Any, batch: Batch) -> torch.Tensor:
     """(u, d): the vectors of a batch's units, as `embed` describes them; with gradients where they are wanted."""
     kind = batch.ids.device.type
     how: dict[str, Any] = {} if batch.types is None else {"token_type_ids": batch.types}
+    how |= {"attention_mask": batch.mask} if batch.stream is None else {"packed": batch.stream}
+    if batch.positions is not None:
+        how["position_ids"] = batch.positions
     with torch.autocast(kind, dtype=torch.bfloat16, enabled=bf16_pays(kind)):
-        read = encoder(
-            input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=batch.layers is not None, **how
-        )
+        read = encoder(input_ids=batch.ids, output_hidden_states=batch.layers is not None, **how)
     last = read.last_hidden_state
     layers = [last] if batch.layers is None else [read.hidden_states[layer] for layer in batch.layers]
     pooled = [_pooled(states, batch) for states in layers]
@@ -194,6 +207,11 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tenso
         ids[place, : len(row)] = row
         mask[place, : len(row)] = 1
     return _on_device(ids), _on_device(mask)
+
+
+def _in_one_row(rows: Sequence[NDArray[np.int64]]) -> tuple[torch.Tensor, None]:
+    """Token ids (or segments) end to end, (1, t); nothing is padded, so there is no mask."""
+    return _on_device(np.concatenate(rows)[None]), None
 
 
 def _on_device(array: NDArray[Any]) -> torch.Tensor:

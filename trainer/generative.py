@@ -168,19 +168,19 @@ def fit_generative(
             found=f"none in {len(texts)} texts",
             fix="give it more texts, or the fields another type",
         )
-    taught = train_writer(base, examples, settings, seed, progress)
-    adapter = adapter_of(taught.model)
+    writer = train_writer(base, examples, settings, seed, progress)
+    adapter = adapter_of(writer.model)
     facts_now = {
         "recipe": "generate",
         "why": "recipe generate was asked for",
         **facts,
         "examples": len(examples),
-        "tokens": taught.tokens,
-        "tokens_per_s": taught.tokens / max(taught.seconds, 1e-9),
-        "seconds": taught.seconds,
-        "final_loss": taught.final_loss,
+        "tokens": writer.taught.tokens,
+        "tokens_per_s": writer.taught.tokens / max(writer.taught.seconds, 1e-9),
+        "seconds": writer.taught.seconds,
+        "final_loss": writer.taught.final_loss,
     }
-    return GenerativeStudent(fields, replace(base, encoder=merged(taught.model)), adapter, settings, bounds, facts_now)
+    return GenerativeStudent(fields, replace(base, encoder=merged(writer.model)), adapter, settings, bounds, facts_now)
 
 
 def as_units(kind: Kind, items: Sequence[Item], predictions: Sequence[Prediction]) -> NDArray[np.float64]:

@@ -1,11 +1,11 @@
-"""LoRA on a base's linear layers, trained from the logistic head on: the one training loop of the house."""
+"""An encoder adapted to a task: LoRA on its linear layers, or all of its weights, from the logistic head on."""
 
 import copy
-import math
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,37 +13,58 @@ from numpy.typing import NDArray
 
 from stillhouse.errors import ModelError
 from stillhouse.settings import Student
+from trainer.adapted_linear import add_adapters
 from trainer.base import Base
-from trainer.features import bf16_pays, collate, device, in_threads, layers_of, length_batches, unit_vectors
-from trainer.linear import Floats, LinearHead
-from trainer.pace import Progress, pacer
+from trainer.checkpoint import Checkpoint
+from trainer.features import bf16_pays, collate, device, layers_of, length_batches, unit_vectors
+from trainer.linear import Floats, Ints, LinearHead, cross_entropy
+from trainer.pace import Progress
+from trainer.packing import pack
+from trainer.training import WEIGHT_DECAY, Batch, Course, Taught, teach
 from trainer.windows import Windows
+from trainer.workers import same_everywhere, workers
 
-HEAD_RATE_FACTOR = 10.0  # the head's learning rate over the adapter's
-WEIGHT_DECAY = 0.01
-WARMUP_SHARE = 0.1
-MAX_GRADIENT_NORM = 1.0
-MICRO_BATCH_TOKENS = 1024  # as fast as larger ones on one CPU thread, and two threads can share a step
-BUCKET_STEPS = 8  # texts of so many steps are sorted together: little padding, still mixed
+Depth = Literal[
+    "top", "lora", "full"
+]  # what is trained beside the head: an adapter on the upper half, on all, all weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapted:
-    """What LoRA training leaves: a peft model (adapter not merged), its head, and how fast it went."""
+    """What training leaves: a model (adapter not merged), its head, and how it went."""
 
     model: Any
     head: LinearHead
-    tokens: int
-    seconds: float
-    final_loss: float
+    taught: Taught
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
-    """A trained LoRA adapter by itself: peft's config, and its tensors (float32) by peft's names."""
+    """What was trained, by itself: peft's config and its tensors (float32) by peft's names.
+
+    Without a config they are the encoder's own weights, all that training changed.
+    """
 
     config: Any
     tensors: dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What is taught: `targets` (U, k) in blocks of `width`, `weights` (U,) >= 0; 0 teaches nothing.
+
+    `held` are rows (m,) and their targets (m, k), judged after each epoch where training is to stop early.
+    """
+
+    targets: Floats
+    weights: Floats
+    width: int
+    held: tuple[Ints, Floats] | None = None
+
+    def digest(self) -> bytes:
+        digest = hashlib.sha256(np.ascontiguousarray(self.targets, dtype=np.float64).tobytes())
+        digest.update(np.ascontiguousarray(self.weights, dtype=np.float64).tobytes())
+        return digest.digest()
 
 
 def target_linears(encoder: Any, depth: int | None = None) -> list[str]:
@@ -58,130 +79,194 @@ def target_linears(encoder: Any, depth: int | None = None) -> list[str]:
     ]
     if depth is None:
         return names
-    numbers = {name: int(found.group(1)) for name in names if (found := re.search(r"\.(\d+)\.", name))}
-    return [name for name in names if numbers.get(name, -1) < depth]
+    return [name for name in names if (layer_of(name) or 0) < depth]
 
 
-def adapt(base: Base, settings: Student, seed: int, depth: int | None = None) -> Any:
-    """A copy of the base's encoder with a fresh LoRA adapter (Hu et al. 2021), which does not change it yet."""
+def layer_of(name: str) -> int | None:
+    """The layer that a parameter or module belongs to, as its name says."""
+    found = re.search(r"\.(\d+)\.", name)
+    return int(found.group(1)) if found else None
+
+
+def adapt(base: Base, settings: Student, seed: int, depth: int | None = None, recipe: Depth = "lora") -> Any:
+    """A copy of the base's encoder with a fresh LoRA adapter (Hu et al. 2021), which does not change it yet.
+
+    Recipe "top" adapts the upper half of the layers that are read, "full" makes all weights of the copy trainable.
+    Raises ModelError where `settings.lora_targets` name no layer.
+    """
     import peft
 
+    encoder = copy.deepcopy(base.encoder)
+    if recipe == "full":
+        for name, parameter in encoder.named_parameters():
+            unread = "pooler" in name or (depth is not None and (layer_of(name) or 0) >= depth)
+            parameter.requires_grad_(not unread)
+        return encoder.to(device())
+    linears = target_linears(encoder, depth)
+    names = [name for name in linears if _wanted(name, settings.lora_targets)]
+    if recipe == "top":
+        count = 1 + max((layer_of(name) or 0 for name in linears), default=0)
+        names = [name for name in names if (layer_of(name) or 0) >= count // 2]
+    if not names:
+        raise ModelError(
+            "no layer of the base gets an adapter",
+            expected=f"names or parts of names among {', '.join(linears[:6])} ...",
+            found=f"student.lora_targets = {list(settings.lora_targets)}",
+            fix="correct student.lora_targets, or leave it out: then all linear layers are adapted",
+        )
     config = peft.LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=target_linears(base.encoder, depth),
+        use_rslora=settings.lora_variant == "rslora",
+        use_dora=settings.lora_variant == "dora",
+        target_modules=names,
         bias="none",
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return peft.get_peft_model(copy.deepcopy(base.encoder), config).to(device())
+        return peft.get_peft_model(encoder, config).to(device())
+
+
+def _wanted(name: str, targets: Iterable[str]) -> bool:
+    patterns = list(targets)
+    return not patterns or any(re.search(pattern, name) for pattern in patterns)
 
 
 def train_lora(
     base: Base,
     windows: Windows,
-    targets: Floats,
-    weights: Floats,
+    lesson: Lesson,
     head: LinearHead,
     settings: Student,
     seed: int,
     *,
-    width: int,
+    recipe: Depth = "lora",
     progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Adapted:
-    """Train adapter and head by weighted cross-entropy against `targets` (U, k), from `head` on.
+    """Train adapter (or all weights) and head by weighted cross-entropy against the lesson, from `head` on.
 
-    Each block of `width` columns is one distribution. AdamW, linear warm-up and decay, `settings.tokens_per_batch`
-    tokens a step; a step's gradient is the mean over its units that weigh anything (`weights` (U,)), and a text without
-    such a unit is not read. A step is made of micro-batches of whole texts that are a property of the data and the
-    seed; threads only share them out and their gradients are added in order, so that one thread or four give the same
-    student (with lora_dropout > 0 one thread is used). A GPU takes a step as one micro-batch, and is not waited for
-    before an epoch ends. Raises ModelError where the loss is not finite at the end.
+    A step's gradient is the mean over its units that weigh anything, and a text without such a unit is not read. With
+    lora_dropout > 0 one thread is used. Under torchrun or accelerate the processes share every step. Raises ModelError
+    where the loss is not finite at the end.
     """
-    texts = _with_weight(windows, weights)
-    model = adapt(base, settings, seed, None if windows.per_text else max(layers_of(base.encoder)))
-    model.eval()  # the base's own dropout stays off: two epochs over a small pool do not overfit for lack of it
-    _attention_for_training(model)
-    threads = settings.threads
-    if settings.lora_dropout > 0:
-        threads = 1
-        for name, module in model.named_modules():
-            module.train("lora_dropout" in name)
-    weight = torch.nn.Parameter(torch.from_numpy(head.weight.copy()).to(device()))
-    bias = torch.nn.Parameter(torch.from_numpy(head.bias.copy()).to(device()))
-    adapter = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    trained = [*adapter, weight, bias]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": adapter, "lr": settings.learning_rate, "weight_decay": WEIGHT_DECAY},
-            {"params": [weight, bias], "lr": settings.learning_rate * HEAD_RATE_FACTOR, "weight_decay": 0.0},
-        ]
-    )
-    wanted = torch.as_tensor(np.asarray(targets), dtype=torch.float32).to(device())
-    importance = np.asarray(weights, dtype=np.float64)
+    mine = workers()
+    same_everywhere(mine, hashlib.sha256(lesson.digest() + settings.model_dump_json().encode()).digest())
+    model = adapt(base, settings, seed, None if windows.per_text else max(layers_of(base.encoder)), recipe)
+    encoder = encoder_of(model)
+    add = prepare(model, settings, packs=True)
+    weight, bias = (torch.nn.Parameter(torch.from_numpy(part.copy()).to(device())) for part in (head.weight, head.bias))
+    wanted = torch.as_tensor(np.asarray(lesson.targets), dtype=torch.float32).to(device())
+    importance = np.asarray(lesson.weights, dtype=np.float64)
     counted = importance > 0
     scale = torch.as_tensor(importance / importance[counted].mean(), dtype=torch.float32).to(device())
-
-    def gradients(batch: NDArray[np.int64]) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        units = torch.from_numpy(windows.units_of(batch)).to(device(), non_blocking=True)
-        vectors = unit_vectors(model, collate(windows, batch, base.encoder))
-        log_probs = torch.log_softmax((vectors @ weight.T + bias).reshape(len(vectors), -1, width), dim=2)
-        said = (wanted[units] * log_probs.flatten(1)).sum(dim=1)
-        loss = -(scale[units] * said).sum()
-        return loss.detach(), torch.autograd.grad(loss, trained)
-
-    lengths = windows.lengths[texts]
-    epochs = [list(steps_of(lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
-    total_steps = sum(len(epoch) for epoch in epochs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total_steps))
-    tell = pacer("training", int(lengths.sum()) * settings.epochs, "tokens", progress)
-    clock = Clock()
-    seen_tokens, loss_sum = 0, 0.0
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for epoch, steps in enumerate(epochs, start=1):
-            losses: list[torch.Tensor] = []
-            for step in steps:
-                units = sum(int(counted[windows.units_of(texts[batch])].sum()) for batch in step)
-                results = list(in_threads(gradients, [texts[batch] for batch in step], threads))
-                for place, parameter in enumerate(trained):
-                    parameter.grad = sum((parts[place] for _, parts in results[1:]), results[0][1][place]) / units
-                torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
-                optimizer.step()
-                schedule.step()
-                losses += [loss for loss, _ in results]
-                seen_tokens += int(sum(lengths[batch].sum() for batch in step))
-                tell(seen_tokens, f"epoch {epoch}/{settings.epochs}")
-            loss_sum = float(torch.stack(losses).sum())
-    model.eval()
-    if not math.isfinite(loss_sum):
-        raise ModelError(
-            "LoRA training diverged",
-            expected="a finite loss",
-            found=f"a loss of {loss_sum} in the last epoch",
-            fix=f"lower student.learning_rate (it is {settings.learning_rate:g}) in task.toml",
-        )
-    trained_head = LinearHead(weight.detach().cpu().numpy(), bias.detach().cpu().numpy())
-    return Adapted(model, trained_head, seen_tokens, clock.seconds(), loss_sum / int(counted.sum()))
-
-
-def _with_weight(windows: Windows, weights: Floats) -> NDArray[np.int64]:
-    """The texts that have something to teach."""
     text_of = np.repeat(np.arange(len(windows), dtype=np.int64), np.diff(windows.starts))
-    return np.unique(text_of[np.asarray(weights) > 0])
+    texts = np.unique(text_of[counted])
+
+    def scores(batch: Batch) -> torch.Tensor:
+        return unit_vectors(model, collate(windows, batch, encoder)) @ weight.T + bias
+
+    def loss(batch: Batch) -> torch.Tensor:
+        units = torch.from_numpy(windows.units_of(texts[batch])).to(device(), non_blocking=True)
+        logits = scores(texts[batch])
+        log_probs = torch.log_softmax(logits.reshape(len(logits), -1, lesson.width), dim=2)
+        return -(scale[units] * (wanted[units] * log_probs.flatten(1)).sum(dim=1)).sum()
+
+    def held_out() -> float:
+        assert lesson.held is not None
+        rows, answers = lesson.held
+        asked = np.unique(text_of[rows])
+        found = np.zeros((len(text_of), len(head.bias)), dtype=np.float32)
+        with torch.no_grad():
+            for places in length_batches(windows.lengths[asked], settings.tokens_per_batch):
+                found[windows.units_of(asked[places])] = scores(asked[places]).float().cpu().numpy()
+        return -float(cross_entropy(found[rows], answers, width=lesson.width).mean())
+
+    course = Course(
+        groups=[
+            *groups_of(model, settings, settings.full_learning_rate if recipe == "full" else settings.learning_rate),
+            {"params": [weight, bias], "lr": head_rate(settings, recipe), "weight_decay": 0.0},
+        ],
+        loss=loss,
+        lengths=windows.lengths[texts],
+        terms=np.bincount(text_of[counted], minlength=len(windows))[texts],
+        before_step=add,
+        held_out=held_out if settings.patience and lesson.held is not None and len(lesson.held[0]) else None,
+        threads=1 if settings.lora_dropout > 0 else settings.threads,
+    )
+    taught = teach(course, settings, seed, progress=progress, checkpoint=checkpoint, workers=mine)
+    model.eval()
+    return Adapted(model, LinearHead(weight.detach().cpu().numpy(), bias.detach().cpu().numpy()), taught)
+
+
+def head_rate(settings: Student, recipe: Depth) -> float:
+    rate = settings.full_learning_rate if recipe == "full" else settings.learning_rate
+    return settings.head_rate_factor * rate
+
+
+def prepare(model: Any, settings: Student, *, packs: bool = False) -> Callable[[], None]:
+    """Make a model ready to be trained fast, and give back what is to be called whenever its adapter has changed.
+
+    With `packs` it reads streams from now on, if it can. The base's own dropout stays off: two epochs over a small pool
+    do not overfit for lack of it.
+    """
+    model.eval()
+    encoder = encoder_of(model)
+    for name, module in model.named_modules():
+        if "lora_dropout" in name:
+            module.train()
+    if getattr(encoder.config, "use_cache", False):
+        encoder.config.use_cache = False
+    if settings.gradient_checkpointing:
+        encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for module in encoder.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                module.training = True  # of this module alone: it asks whether it is trained
+    if packs and not pack(encoder) and device().type == "cpu" and bf16_pays("cpu"):
+        # bf16 scaled-dot-product attention has a backward pass that is six times slower than plain products on a CPU.
+        encoder.set_attn_implementation("eager")
+    return add_adapters(model, torch.bfloat16 if bf16_pays(device().type) else torch.float32)
+
+
+def groups_of(model: Any, settings: Student, rate: float) -> list[dict[str, Any]]:
+    """The trained parameters by their learning rate: each layer's is `layer_decay` times that of the one above
+    (Howard & Ruder 2018), and what is below the first layer counts as one more.
+    """
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    depth = max((layer_of(name) or 0 for name, _ in named), default=0)
+    groups: dict[float, list[Any]] = {}
+    for name, parameter in named:
+        layer = layer_of(name)
+        below = depth - layer if layer is not None else depth + 1
+        groups.setdefault(rate * settings.layer_decay**below, []).append(parameter)
+    return [
+        {"params": parameters, "lr": own, "weight_decay": WEIGHT_DECAY}
+        for own, parameters in sorted(groups.items(), reverse=True)
+    ]
+
+
+def encoder_of(model: Any) -> Any:
+    """The encoder within a peft model, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def merged(model: Any) -> Any:
     """The encoder with its adapter added into its weights, in float32: as fast as the base. `model` is used up."""
-    encoder = model.merge_and_unload().eval().requires_grad_(requires_grad=False)
-    if encoder.config._attn_implementation != "sdpa" and encoder._supports_sdpa:  # noqa: SLF001
-        encoder.set_attn_implementation("sdpa")
+    encoder = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    encoder.eval().requires_grad_(requires_grad=False)
+    if getattr(encoder, "is_gradient_checkpointing", False):
+        encoder.gradient_checkpointing_disable()
+    if encoder.config._attn_implementation != "sdpa":  # noqa: SLF001
+        encoder.set_attn_implementation("sdpa" if encoder._supports_sdpa else "eager")  # noqa: SLF001
     return encoder
 
 
 def adapter_of(model: Any) -> Adapter:
-    """The adapter of a peft model, on its own; taken before `merged` uses the model up."""
+    """What was trained of a model, on its own; taken before `merged` uses the model up."""
+    if not hasattr(model, "peft_config"):
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        return Adapter(None, {name: tensor.detach().float().cpu().numpy() for name, tensor in trained.items()})
     import peft
 
     tensors = peft.get_peft_model_state_dict(model)
@@ -191,57 +276,23 @@ def adapter_of(model: Any) -> Adapter:
 
 
 def with_adapter(encoder: Any, adapter: Adapter) -> Any:
-    """A copy of `encoder` with the adapter added into its weights, exactly as `merged` left it after training."""
+    """A copy of `encoder` with the adapter added into its weights, exactly as `merged` left it after training.
+
+    Raises ModelError where the adapter is of another encoder.
+    """
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()}
+    if adapter.config is None:
+        model = copy.deepcopy(encoder)
+        if unknown := model.load_state_dict(tensors, strict=False).unexpected_keys:
+            raise ModelError(
+                "the trained weights do not fit the base",
+                expected="weights by the names of the base's own",
+                found=", ".join(unknown[:3]),
+                fix="load the student with its own base, or train a new one",
+            )
+        return merged(model)
     import peft
 
     model = peft.get_peft_model(copy.deepcopy(encoder), adapter.config)
-    tensors = {name: torch.from_numpy(tensor) for name, tensor in adapter.tensors.items()}
     peft.set_peft_model_state_dict(model, tensors)
     return merged(model)
-
-
-class Clock:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        import time
-
-        self._now = time.monotonic
-        self._start = self._now()
-
-    def seconds(self) -> float:
-        return self._now() - self._start
-
-
-def steps_of(lengths: NDArray[np.int64], settings: Student, seed: int, epoch: int) -> Iterator[list[NDArray[np.int64]]]:
-    """The steps of an epoch, each a list of micro-batches of like lengths (row positions)."""
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    on_cpu = device().type == "cpu"
-    micro_tokens = max(
-        1, min(MICRO_BATCH_TOKENS, settings.tokens_per_batch // 2) if on_cpu else settings.tokens_per_batch
-    )
-    per_step = max(1, settings.tokens_per_batch // micro_tokens)
-    bucket_tokens = settings.tokens_per_batch * BUCKET_STEPS
-    filled = np.cumsum(lengths[order]) // bucket_tokens
-    micro_batches = [
-        bucket[batch]
-        for bucket in (order[filled == number] for number in np.unique(filled))
-        for batch in length_batches(lengths[bucket], micro_tokens)
-    ]
-    shuffled = [micro_batches[place] for place in rng.permutation(len(micro_batches))]
-    for start in range(0, len(shuffled), per_step):
-        yield shuffled[start : start + per_step]
-
-
-def rate(step: int, total_steps: int) -> float:
-    warmup = max(1, math.ceil(WARMUP_SHARE * total_steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.0, (total_steps - step) / max(1, total_steps - warmup))
-
-
-def _attention_for_training(model: Any) -> None:
-    # bf16 scaled-dot-product attention has a backward pass that is six times slower than plain products on a CPU.
-    if device().type == "cpu" and bf16_pays("cpu"):
-        model.get_base_model().set_attn_implementation("eager")

@@ -18,6 +18,16 @@ class Pace:
     note: str = ""
 
 
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._start
+
+
 Progress = Callable[[Pace], None]
 
 

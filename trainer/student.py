@@ -1,32 +1,39 @@
 """The student: taught by soft targets, its recipe and its temperature chosen on answers it has not seen."""
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.errors import InputError, ModelError
-from stillhouse.probabilities import blocks, softmax
+from stillhouse.errors import InputError
+from stillhouse.probabilities import blocks
 from stillhouse.settings import Student
 from trainer.base import Base, load_base
 from trainer.calibrate import MIN_ANSWERS, fit_temperature
-from trainer.features import dimensions, embed, embed_windows
+from trainer.checkpoint import Checkpoint
+from trainer.features import dimensions, embed_windows
+from trainer.fitted import FittedStudent, Member, mean_logits
 from trainer.inputs import Inputs
 from trainer.linear import DEFAULT_C, TOKEN_C, Floats, Ints, LinearHead, cross_entropy, fit_linear
-from trainer.lora import Adapter, Clock, adapter_of, merged, train_lora
-from trainer.pace import Progress
+from trainer.lora import Depth, Lesson, adapter_of, merged, train_lora
+from trainer.pace import Clock, Progress
 from trainer.windows import Windows, tokenise
 
-Recipe = Literal["head", "lora"]
+__all__ = ["FittedStudent", "HeldOut", "Recipe", "fit_student"]
+
+Recipe = Literal["head", "top", "lora", "full"]
+CANDIDATES: tuple[Depth, ...] = ("top", "lora")  # what "auto" tries beside the head, from little to much
+SAID = {"top": "LoRA on the upper layers", "lora": "LoRA on all layers", "full": "training all weights"}
 CANDIDATE_C = (1.0, 3.0, 10.0, 30.0)  # in rising order: each fit starts from the one before
 MANY_UNITS = 10_000  # above so many the candidates are tried only as long as they get better
 NEARLY_ALL = 0.2  # of many units: a share held out that leaves enough for a head like the final one
 _NO_HEAD = LinearHead(np.zeros((0, 0), dtype=np.float32), np.zeros(0, dtype=np.float32))
-WORTH_STANDARD_ERRORS = 1.0  # LoRA is taken when it is likelier by more than so much noise: the head sees more rows
+WORTH_STANDARD_ERRORS = 1.0  # more is trained when it is likelier by more than so much noise: the head sees more rows
+MEMBER_SEEDS = 7_919  # between the seeds of an ensemble's members
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,101 +49,11 @@ class HeldOut:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedStudent:
-    """A student that can label. `base.encoder` has the adapter already added; `adapter` is None for recipe "head".
-
-    Each block of `width` of its `columns` is one distribution; `thresholds` (one a block) are for pairs of columns
-    (absent, present) and change no probability. `per_text` says that its units are whole texts, `with_focus` that it
-    reads what a question is about. `facts` says how it came to be: recipe, why, held-out log-likelihoods (nats a block,
-    after each recipe's own temperature), held-out accuracies, temperature, trained tokens and tokens a second, texts
-    that were read in several windows, seconds.
-    """
-
-    columns: tuple[str, ...]
-    base: Base
-    head: LinearHead
-    temperature: float
-    settings: Student
-    adapter: Adapter | None = None
-    width: int = 0
-    thresholds: tuple[float, ...] | None = None
-    per_text: bool = True
-    with_focus: bool = False
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.width == 0:
-            object.__setattr__(self, "width", len(self.columns))
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.columns
-
-    @property
-    def recipe(self) -> Recipe:
-        return "head" if self.adapter is None else "lora"
-
-    @property
-    def model_id(self) -> str:
-        """16 hex digits of everything its predictions depend on: the same before it is saved and after it is loaded."""
-        digest = hashlib.sha256()
-        parts: list[Any] = [self.base.sha256, self.settings.max_tokens, self.columns, self.temperature]
-        shape = [self.width, self.thresholds, self.per_text, self.with_focus]
-        if shape != [len(self.columns), None, True, False]:  # one label a text has the id it had in format 1
-            parts += shape
-        digest.update(json.dumps(parts).encode())
-        digest.update(self.head.weight.tobytes() + self.head.bias.tobytes())
-        for name, tensor in sorted(self.adapter.tensors.items()) if self.adapter else ():
-            digest.update(name.encode() + tensor.tobytes())
-        return digest.hexdigest()[:16]
-
-    def predict(self, inputs: Inputs, progress: Progress | None = None) -> NDArray[np.float32]:
-        """Calibrated probabilities (U, k) of all units, in the order of `columns`.
-
-        Raises InputError where the inputs have other units than the ones it was taught.
-        """
-        return self.predict_tokens(self.tokens(inputs), progress)
-
-    def tokens(self, inputs: Inputs) -> Windows:
-        """What `predict_tokens` reads: the first half of `predict`, which another thread may do ahead of the model."""
-        if (inputs.spans is None) != self.per_text or (inputs.focus is not None) != self.with_focus:
-            raise InputError(
-                "the student was taught on other units",
-                expected=_units(per_text=self.per_text, with_focus=self.with_focus),
-                found=_units(per_text=inputs.spans is None, with_focus=inputs.focus is not None),
-                fix="give the inputs as the task's kind makes them",
-            )
-        return tokenise(self.base, inputs, self.settings.max_tokens)
-
-    def predict_tokens(self, windows: Windows, progress: Progress | None = None) -> NDArray[np.float32]:
-        """The second half of `predict`."""
-        how: dict[str, Any] = {"tokens_per_batch": 1024, "threads": self.settings.threads, "progress": progress}
-        features = embed_windows(self.base, windows, width=self.head.weight.shape[1], **how)
-        return self._probabilities(features.vectors)
-
-    def predict_features(self, features: Floats) -> NDArray[np.float32]:
-        """Like `predict`, from features (U, d) of the frozen base. Raises ModelError for recipe "lora"."""
-        if self.recipe == "lora":
-            raise ModelError(
-                "a LoRA student does not read the features of its base",
-                expected="a student whose recipe is head",
-                found="recipe lora: its adapter changes the features",
-                fix="call predict with the texts",
-            )
-        return self._probabilities(features)
-
-    def _probabilities(self, features: Floats) -> NDArray[np.float32]:
-        return softmax(self.head.logits(features) / self.temperature, self.width).astype(np.float32)
-
-
-def _units(*, per_text: bool, with_focus: bool) -> str:
-    return ("whole texts" if per_text else "spans of texts") + (", each with a focus" if with_focus else "")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
     """All that the trials share. `seen` (U,) are weights that are 0 on held-out rows; `text_of` (U,) numbers texts."""
 
+    inputs: Inputs
+    windows: Windows
     X: NDArray[np.float32]
     Y: Floats
     weights: NDArray[np.float64]
@@ -148,9 +65,13 @@ class _Lesson:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Trial:
-    """A recipe's outcome: a student, and how likely it makes each held-out row (m,), in nats a block."""
+    """A recipe's outcome: a student, what it says of the held-out rows (m, k) before the temperature, and how likely it
+    makes each of them (m,), in nats a block.
+    """
 
+    recipe: str
     student: FittedStudent
+    logits: Floats
     likelihoods: NDArray[np.float64]
     accuracy: float | None
 
@@ -171,22 +92,27 @@ def fit_student(
     base: Base | None = None,
     features: NDArray[np.float32] | None = None,
     held_out: HeldOut | None = None,
-    recipe: Literal["auto", "head", "lora"] = "auto",
+    recipe: Literal["auto"] | Recipe = "auto",
     progress: Progress | None = None,
+    checkpoints: Path | None = None,
 ) -> FittedStudent:
     """Teach a student `targets` (U, k) with `weights` (U,) >= 0, a row for each unit of the inputs.
 
     Each block of `width` columns (None: all) is one distribution and sums to 1; rows with nan, or of weight 0, teach
-    nothing. "head" is a logistic regression on the frozen base's features; "lora" adapts all linear layers from that
-    head on. "auto" tries both and takes LoRA where it makes the held-out answers likelier by more than one standard
-    error of the paired difference between texts; without at least MIN_ANSWERS (50) held-out texts it cannot tell and
-    takes the head, untried. The head's C is chosen likewise among CANDIDATE_C. Held-out rows teach neither trial. The
-    temperature is fitted on them (1 with fewer than 50).
+    nothing. "head" is a logistic regression on the frozen base's features; from that head on "top" adapts the upper half
+    of the layers, "lora" all of them, and "full" trains all weights. "auto" tries the first three in this order and goes
+    on to one that trains more where it makes the held-out answers likelier by more than one standard error of the paired
+    difference between texts (the rule of Breiman et al. 1984); without at least MIN_ANSWERS (50) held-out texts it
+    cannot tell and takes the head, untried. The head's C is chosen likewise among CANDIDATE_C. Held-out rows teach no
+    trial, but training may stop early by them. The temperature is fitted on them (1 with fewer than 50).
 
     A chosen head is then fitted again on all rows, the held-out ones with their given targets and weights, and its
     temperature is that of `settings.folds` heads that each left a share of the held-out texts out (where there are many
-    units, that of the head that left all of them out). A LoRA student keeps them all out, because training again costs
-    as much as the first time.
+    units, that of the head that left all of them out). An adapted student keeps them all out, because training again costs
+    as much as the first time. With `settings.ensemble` there are so many of them, each from a seed of its own.
+
+    `checkpoints` is a folder where training is kept every few steps: killed and called again with the same arguments it
+    goes on from there to the same student. Whoever has kept the student may delete the folder.
 
     `features` (U, d) saves embedding the texts: they must come from `trainer.features.embed` with the same base and
     max_tokens. Raises InputError where shapes do not fit, ModelError where the base cannot be loaded.
@@ -202,31 +128,64 @@ def fit_student(
     how: dict[str, Any] = {"tokens_per_batch": 1024, "threads": settings.threads, "progress": progress}
     how["width"] = dimensions(base, inputs)
     X = embed_windows(base, windows, **how).vectors if features is None else features
-    lesson = _lesson(inputs, X, Y, w, held, width)
+    lesson = _lesson(inputs, windows, X, Y, _balanced(w, Y, width, settings.class_balance), held, width)
     blank = FittedStudent(names, base, _NO_HEAD, 1.0, settings, None, width, None, windows.per_text, windows.with_focus)
 
     C, plain = _best_head(blank, lesson)
-    chosen, why = plain, f"recipe {recipe} was asked for"
+    chosen, why = plain, [f"recipe {recipe} was asked for"]
     held_texts = len(np.unique(lesson.text_of[lesson.held.rows]))
-    facts: dict[str, Any] = {"held_out": held_texts, "windowed": windows.windowed, "C": C}
+    tried: tuple[Depth, ...] = CANDIDATES if recipe == "auto" else () if recipe == "head" else (recipe,)
     if recipe == "auto" and held_texts < MIN_ANSWERS:
-        why = f"{held_texts} held-out answers are too few to choose by ({MIN_ANSWERS} are needed)"
-    elif recipe != "head":
-        lora, lora_facts = _adapted(plain.student, inputs, windows, lesson, seed, progress)
-        facts |= lora_facts
-        if recipe == "lora":
-            chosen = lora
-        else:
-            chosen, why = _choose(plain, lora, lesson.text_of[lesson.held.rows])
+        tried, why = (), [f"{held_texts} held-out answers are too few to choose by ({MIN_ANSWERS} are needed)"]
+    elif recipe == "auto":
+        why = []
+    trained: dict[str, float] = {"tokens": 0, "training_seconds": 0.0}
+    facts: dict[str, Any] = {"held_out": held_texts, "windowed": windows.windowed, "C": C}
+    for depth in tried:
+        trial = _adapted(plain.student, depth, lesson, seed, 0, trained, progress, checkpoints)
+        facts |= _measured(depth, trial)
+        taken, said = (
+            _better(chosen, trial, depth, lesson.text_of[lesson.held.rows]) if recipe == "auto" else (True, "")
+        )
+        chosen = trial if taken else chosen
+        why += [said] if said else []
     student = chosen.student
     if student.recipe == "head" and len(lesson.held.rows):
         student = _taught_by_all(student, lesson, C)
-    facts |= {"recipe": student.recipe, "why": why, "temperature": student.temperature, "seconds": clock.seconds()}
-    facts |= {"held_out_log_likelihood_head": plain.mean, "held_out_accuracy_head": plain.accuracy}
+    elif student.recipe != "head" and settings.ensemble > 1:
+        chosen = _ensemble(chosen, plain.student, lesson, seed, trained, progress, checkpoints)
+        student = chosen.student
+        facts |= _measured("ensemble", chosen) | {"members": 1 + len(student.others)}
+    facts |= {"recipe": chosen.recipe, "why": "; ".join(why), "temperature": student.temperature}
+    facts |= _measured("head", plain) | {"seconds": clock.seconds()}
+    if trained["tokens"]:
+        facts |= trained | {"tokens_per_s": trained["tokens"] / max(trained["training_seconds"], 1e-9)}
     return replace(student, facts=facts)
 
 
-def _lesson(inputs: Inputs, X: NDArray[np.float32], Y: Floats, w: Floats, held: HeldOut, width: int) -> _Lesson:
+def _measured(name: str, trial: "_Trial") -> dict[str, Any]:
+    return {f"held_out_log_likelihood_{name}": trial.mean, f"held_out_accuracy_{name}": trial.accuracy}
+
+
+def _balanced(weights: NDArray[np.float64], targets: Floats, width: int, power: float) -> NDArray[np.float64]:
+    """Weights times (1 / how frequent a row's labels are) ** power, the mean weight as before.
+
+    Of several blocks the mean counts. Rows with nan keep their weight; it is not read.
+    """
+    if power == 0:
+        return weights
+    known = ~np.isnan(targets).any(axis=1)
+    mass = (weights[known, None] * targets[known]).sum(axis=0)
+    rarity = (1.0 / np.maximum(mass / max(mass.sum(), 1e-12), 1e-6)) ** power
+    factors = np.ones(len(weights))
+    factors[known] = (targets[known] * rarity).sum(axis=1) * width / targets.shape[1]
+    factors[known] *= weights[known].sum() / max(float((weights[known] * factors[known]).sum()), 1e-12)
+    return weights * factors
+
+
+def _lesson(
+    inputs: Inputs, windows: Windows, X: NDArray[np.float32], Y: Floats, w: Floats, held: HeldOut, width: int
+) -> _Lesson:
     """Unknown rows get weight 0, held-out ones too where a trial is taught."""
     weights = np.where(np.isnan(Y).any(axis=1), 0.0, w)
     seen = weights.copy()
@@ -234,7 +193,7 @@ def _lesson(inputs: Inputs, X: NDArray[np.float32], Y: Floats, w: Floats, held: 
     known = ~np.isnan(held.targets).any(axis=1)
     measured = HeldOut(np.asarray(held.rows, dtype=np.int64)[known], np.asarray(held.targets, dtype=np.float64)[known])
     text_of = np.repeat(np.arange(len(inputs), dtype=np.int64), np.diff(inputs.starts))
-    return _Lesson(X, np.nan_to_num(Y), weights, seen, measured, text_of, width)
+    return _Lesson(inputs, windows, X, np.nan_to_num(Y), weights, seen, measured, text_of, width)
 
 
 def _best_head(student: FittedStudent, lesson: _Lesson) -> tuple[float, _Trial]:
@@ -253,34 +212,71 @@ def _best_head(student: FittedStudent, lesson: _Lesson) -> tuple[float, _Trial]:
 
 
 def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
-    """Fit the temperature and measure. One number fitted on 50 answers or more favours neither recipe noticeably."""
-    logits, width = student.head.logits(features), student.width
+    return _tried("head", student, student.head.logits(features), held)
+
+
+def _tried(recipe: str, student: FittedStudent, logits: Floats, held: HeldOut) -> _Trial:
+    """Fit the temperature and measure. One number fitted on 50 answers or more favours no recipe noticeably."""
+    width = student.width
     temperature = fit_temperature(logits, held.targets, width=width)
     right = blocks(logits, width).argmax(axis=1) == blocks(held.targets, width).argmax(axis=1)
     likelihoods = -cross_entropy(logits, held.targets, temperature, width)
-    return _Trial(replace(student, temperature=temperature), likelihoods, float(right.mean()) if len(right) else None)
+    accuracy = float(right.mean()) if len(right) else None
+    return _Trial(recipe, replace(student, temperature=temperature), logits, likelihoods, accuracy)
 
 
 def _adapted(
-    start: FittedStudent, inputs: Inputs, windows: Windows, lesson: _Lesson, seed: int, progress: Progress | None
-) -> tuple[_Trial, dict[str, Any]]:
-    """The LoRA student that `start` becomes, measured on the held-out rows, and what there is to say of it."""
+    start: FittedStudent,
+    recipe: Depth,
+    lesson: _Lesson,
+    seed: int,
+    member: int,
+    trained: dict[str, float],
+    progress: Progress | None,
+    checkpoints: Path | None,
+) -> _Trial:
+    """The adapted student that `start` becomes, measured on the held-out rows. Adds what it cost to `trained`."""
     base, settings, held = start.base, start.settings, lesson.held
-    how: dict[str, Any] = {"width": lesson.width, "progress": progress}
-    adapted = train_lora(base, windows, lesson.Y, lesson.seen, start.head, settings, seed, **how)
+    taught = Lesson(lesson.Y, lesson.seen, lesson.width, (held.rows, held.targets))
+    seed += MEMBER_SEEDS * member
+    checkpoint = None
+    if checkpoints is not None:
+        parts = (taught.digest().hex(), settings.model_dump_json(), base.sha256, recipe, seed)
+        key = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+        checkpoint = Checkpoint(checkpoints / f"{recipe}-{member}.safetensors", key)
+    how: dict[str, Any] = {"recipe": recipe, "progress": progress, "checkpoint": checkpoint}
+    adapted = train_lora(base, lesson.windows, taught, start.head, settings, seed, **how)
+    trained["tokens"] += adapted.taught.tokens
+    trained["training_seconds"] += adapted.taught.seconds
     adapter = adapter_of(adapted.model)
     changed = replace(base, encoder=merged(adapted.model))
     student = replace(start, base=changed, head=adapted.head, adapter=adapter, temperature=1.0)
     texts = np.unique(lesson.text_of[held.rows])
-    found = embed(changed, inputs.take(texts), max_tokens=settings.max_tokens, threads=settings.threads).vectors
-    trial = _trial(student, found[np.searchsorted(windows.units_of(texts), held.rows)], held)
-    return trial, {
-        "held_out_log_likelihood_lora": trial.mean,
-        "held_out_accuracy_lora": trial.accuracy,
-        "tokens": adapted.tokens,
-        "tokens_per_s": adapted.tokens / max(adapted.seconds, 1e-9),
-        "training_seconds": adapted.seconds,
-    }
+    found = student.logits(tokenise(base, lesson.inputs.take(texts), settings.max_tokens))
+    return _tried(recipe, student, found[np.searchsorted(lesson.windows.units_of(texts), held.rows)], held)
+
+
+def _ensemble(
+    first: _Trial,
+    start: FittedStudent,
+    lesson: _Lesson,
+    seed: int,
+    trained: dict[str, float],
+    progress: Progress | None,
+    checkpoints: Path | None,
+) -> _Trial:
+    """`first` and further members taught alike from other seeds, their probabilities averaged."""
+    recipe: Any = first.recipe
+    more = [
+        _adapted(start, recipe, lesson, seed, member, trained, progress, checkpoints)
+        for member in range(1, start.settings.ensemble)
+    ]
+    others = []
+    for trial in more:
+        assert trial.student.adapter is not None
+        others.append(Member(trial.student.base.encoder, trial.student.head, trial.student.adapter))
+    logits = mean_logits([trial.logits for trial in (first, *more)], lesson.width)
+    return _tried(first.recipe, replace(first.student, others=tuple(others)), logits, lesson.held)
 
 
 def _taught_by_all(student: FittedStudent, lesson: _Lesson, C: float) -> FittedStudent:
@@ -316,14 +312,14 @@ def _cross_fitted_temperature(lesson: _Lesson, start: LinearHead, folds: int, C:
     return fit_temperature(logits, lesson.held.targets, width=lesson.width)
 
 
-def _choose(plain: _Trial, lora: _Trial, text_of: NDArray[np.int64]) -> tuple[_Trial, str]:
-    """Units of one text are not independent, so the noise is that between texts."""
+def _better(before: _Trial, trial: _Trial, recipe: Depth, text_of: NDArray[np.int64]) -> tuple[bool, str]:
+    """Whether to go on to a recipe that trains more. Units of one text are not independent: the noise is that of texts."""
     texts, number = np.unique(text_of, return_inverse=True)
-    gain = np.bincount(number, lora.likelihoods - plain.likelihoods) / np.bincount(number)
+    gain = np.bincount(number, trial.likelihoods - before.likelihoods) / np.bincount(number)
     noise = float(gain.std(ddof=1) / np.sqrt(len(texts)))
     taken = float(gain.mean()) > WORTH_STANDARD_ERRORS * noise
-    said = f"LoRA changes the held-out log-likelihood by {gain.mean():+.3f} nats a text (standard error {noise:.3f})"
-    return (lora if taken else plain), f"{said}: {'taken' if taken else 'not worth it'}"
+    said = f"{SAID[recipe]} changes the held-out log-likelihood by {gain.mean():+.3f} nats a text"
+    return taken, f"{said} (standard error {noise:.3f}): {'taken' if taken else 'not worth it'}"
 
 
 def _check(n: int, targets: Floats, weights: Floats, names: tuple[str, ...], width: int, held: HeldOut) -> None:

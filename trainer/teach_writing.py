@@ -1,22 +1,22 @@
 """LoRA on a causal language model, trained on what it should write after each prompt."""
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from stillhouse.errors import ModelError
 from stillhouse.settings import Student
 from trainer.base import Base
+from trainer.checkpoint import Checkpoint
 from trainer.decoding import inputs_for, left_padded, scores_after
-from trainer.features import device, in_threads
-from trainer.lora import MAX_GRADIENT_NORM, WEIGHT_DECAY, Clock, rate, steps_of
-from trainer.pace import Progress, pacer
+from trainer.features import device
+from trainer.lora import prepare
+from trainer.pace import Progress
+from trainer.training import WEIGHT_DECAY, Course, Taught, teach
+from trainer.workers import workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,11 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taught:
-    """A peft model (adapter not merged), tokens read in training, and the last epoch's mean loss (nats a decision)."""
+class Writer:
+    """A peft model (adapter not merged), and how its training went (losses in nats a decision)."""
 
     model: Any
-    tokens: int
-    seconds: float
-    final_loss: float
+    taught: Taught
 
 
 def adapt_decoder(base: Base, settings: Student, seed: int) -> Any:
@@ -67,8 +65,13 @@ def adapt_decoder(base: Base, settings: Student, seed: int) -> Any:
 
 
 def train_writer(
-    base: Base, examples: Sequence[Example], settings: Student, seed: int, progress: Progress | None = None
-) -> Taught:
+    base: Base,
+    examples: Sequence[Example],
+    settings: Student,
+    seed: int,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Writer:
     """Train the adapter by weighted cross-entropy of each taught decision among what is legal there: just the
     distributions that decoding reads, so nothing is spent on what the grammar knows. Steps are those of `train_lora`.
 
@@ -76,53 +79,21 @@ def train_writer(
     where the loss is not finite at the end.
     """
     model = adapt_decoder(base, settings, seed)
-    model.eval()  # the base's own dropout stays off
-    threads = settings.threads
-    if settings.lora_dropout > 0:
-        threads = 1
-        for name, module in model.named_modules():
-            module.train("lora_dropout" in name)
+    add = prepare(model, settings)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=WEIGHT_DECAY)
     counts = np.array([len(example.decisions) for example in examples])
     mean_weight = float(np.average([example.weight for example in examples], weights=counts))
-
-    def gradients(batch: NDArray[np.int64]) -> tuple[torch.Tensor, Sequence[torch.Tensor]]:
-        loss = _loss(model, [examples[place] for place in batch]) / mean_weight
-        return loss.detach(), torch.autograd.grad(loss, trained)
-
-    lengths = np.array([len(example.prompt) + len(example.target) for example in examples], dtype=np.int64)
-    epochs = [list(steps_of(lengths, settings, seed, epoch)) for epoch in range(settings.epochs)]
-    total_steps = sum(len(epoch) for epoch in epochs)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total_steps))
-    tell = pacer("training", int(lengths.sum()) * settings.epochs, "tokens", progress)
-    clock = Clock()
-    seen_tokens, loss_sum = 0, 0.0
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for epoch, steps in enumerate(epochs, start=1):
-            losses: list[torch.Tensor] = []
-            for step in steps:
-                results = list(in_threads(gradients, step, threads))
-                decisions = sum(int(counts[batch].sum()) for batch in step)
-                for place, parameter in enumerate(trained):
-                    parameter.grad = sum((parts[place] for _, parts in results[1:]), results[0][1][place]) / decisions
-                torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
-                optimizer.step()
-                schedule.step()
-                losses += [loss for loss, _ in results]
-                seen_tokens += int(sum(lengths[batch].sum() for batch in step))
-                tell(seen_tokens, f"epoch {epoch}/{settings.epochs}")
-            loss_sum = float(torch.stack(losses).sum())
+    course = Course(
+        groups=[{"params": trained, "lr": settings.learning_rate, "weight_decay": WEIGHT_DECAY}],
+        loss=lambda batch: _loss(model, [examples[place] for place in batch]) / mean_weight,
+        lengths=np.array([len(example.prompt) + len(example.target) for example in examples], dtype=np.int64),
+        terms=counts,
+        before_step=add,
+        threads=1 if settings.lora_dropout > 0 else settings.threads,
+    )
+    taught = teach(course, settings, seed, progress=progress, checkpoint=checkpoint, workers=workers())
     model.eval()
-    if not math.isfinite(loss_sum):
-        raise ModelError(
-            "LoRA training diverged",
-            expected="a finite loss",
-            found=f"a loss of {loss_sum} in the last epoch",
-            fix=f"lower student.learning_rate (it is {settings.learning_rate:g}) in task.toml",
-        )
-    return Taught(model, seen_tokens, clock.seconds(), loss_sum / int(counts.sum()))
+    return Writer(model, taught)
 
 
 def _loss(model: Any, batch: Sequence[Example]) -> torch.Tensor:
