@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinds.registry import kind_of
-from stillhouse.errors import InputError, StillhouseError
+from stillhouse.errors import InputError, StillhouseError, TeacherAuthError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Demonstration, Item, Value, Vote
 from stillhouse.settings import Privacy
 from stillhouse.task import Task
+from teacher.capabilities import UNPROBED, memory_key
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard
 from teacher.privacy import AsAsked, Pseudonyms, hide
@@ -144,6 +146,33 @@ def test_pairs_and_examples_are_hidden_with_the_same_surrogates() -> None:
     assert f"by {name[1]} again" in turns[3]["content"]
     assert f"{name[2].upper()} knows" in turns[3]["content"]
     assert vote.value == [{"start": 10, "end": 22, "label": "PERSON"}]
+
+
+@pytest.mark.parametrize("api", ["openai_chat", "anthropic_messages"])
+def test_a_batch_is_handed_in_with_surrogates(api: str) -> None:
+    """The file of requests goes the same way: whatever was posted before the API refused the key names nobody."""
+    bodies: list[str] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        bodies.append((await request.read()).decode())
+        return web.json_response({"error": {"message": "no"}}, status=401)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    known: dict[str, Any] = {}
+    with serving(app) as url:
+        teacher = teacher_at(url, model="m", api=api, batch=True)
+        known[memory_key(teacher)] = UNPROBED.to_json()
+        task = SINGLE.model_copy(update={"privacy": PRIVACY})
+        with pytest.raises(TeacherAuthError):
+            ask_sync(
+                [Item("Bob Li", "Bob Li rang"), Item("2", "mail anna.schmidt@firma.de")], task, teacher, MemoryLedger(),
+                budget=BudgetGuard(None), patience=SOON, capabilities=known, forms_of=pseudonyms().forms,
+            )  # fmt: skip
+    sent = "".join(bodies)
+    assert " rang" in sent
+    assert "@example.com" in sent
+    assert not re.search(r"Bob|\bLi\b|schmidt|firma", sent)
 
 
 def test_the_same_item_is_sent_in_the_same_form_for_good(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from stillhouse.errors import InputError
 from stillhouse.records import Item
 from stillhouse.settings import Privacy, PrivacyPattern
-from teacher.privacy_find import Entity, Finder, NameIndex, merged
+from teacher.privacy_find import Entity, Finder, NameIndex, merged, spacy_names
 
 TEXTS = Path(__file__).parents[2] / "benchmarks" / "privacy_texts.jsonl"
 BARE = Privacy(names=False, mails=False, phones=False, ids=False)
@@ -85,6 +85,20 @@ def test_a_dictionary_is_searched_by_words() -> None:
     index = NameIndex(["Ana Silva", "van Dam"])
     text = "Ana met Silvan, ana silva and Dam."
     assert {text[a:b] for a, b in index.spans(text)} == {"Ana", "ana silva", "Dam"}
+
+
+def test_a_spacy_model_finds_its_people(tmp_path: Path) -> None:
+    """By path, and only entities with one of the labels; a model that is not there is an error that says how to get it."""
+    import spacy
+
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "PERSON", "pattern": "Anna"}, {"label": "GPE", "pattern": "Paris"}])
+    nlp.to_disk(tmp_path / "model")
+    find = spacy_names(str(tmp_path / "model"), ("PERSON",))
+    assert find(["Anna in Paris", ""]) == [[(0, 4)], []]
+    with pytest.raises(InputError, match="spacy download nowhere_sm"):
+        spacy_names("nowhere_sm", ("PERSON",))
 
 
 def test_what_is_kept_is_not_hidden() -> None:
