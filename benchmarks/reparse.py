@@ -5,7 +5,6 @@ reply is read, looked up, unpacked and compared in one process; what changed is 
 python -m benchmarks.reparse [--quick] --json OUT
 """
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -73,7 +72,8 @@ def _fill(task_path: Path, run: Path, count: int) -> None:
         for start in range(0, count, WRITTEN_TOGETHER):
             block = items[start : start + WRITTEN_TOGETHER]
             replies = [_reply(item, teacher.name, said[item.id.split("/")[0]]) for item in block]
-            asyncio.run(_arrive(store, replies))
+            for reply in replies:
+                store.arrived(reply)
             votes = [
                 vote_of(
                     item.id, teacher.name, common.prompt_id, read_replies(project.kind, common, item, [reply]), [reply]
@@ -119,10 +119,6 @@ def _reply(item: Item, source: str, content: str) -> StoredReply:
         }
     )
     return StoredReply(f"{item.id}#key", item.id, source, 200, body, 430, 24, 0.0)
-
-
-async def _arrive(store: Store, replies: Sequence[StoredReply]) -> None:
-    await asyncio.gather(*(store.arrived(reply) for reply in replies))
 
 
 def _spoiled(votes: Sequence[Vote]) -> Iterator[Vote]:

@@ -85,13 +85,13 @@ class LedgerAlone:
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return self._store.known(request_keys)
 
-    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:  # noqa: ARG002
+    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:  # noqa: ARG002
         raise NoRecordingError(f"{item_id} is not in the ledger")
 
-    async def arrived(self, reply: StoredReply) -> None:
+    def arrived(self, reply: StoredReply) -> None:
         raise AssertionError(f"nothing was sent, but {reply.request_key} arrived")
 
-    async def failed(self, request_key: str) -> None:
+    def failed(self, request_key: str) -> None:
         """Nothing was sent, so there is nothing to take back."""
 
     def note_batch(self, note: BatchNote) -> None:

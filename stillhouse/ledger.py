@@ -1,4 +1,4 @@
-"""The seam between whoever pays for replies and whoever keeps them: a reply is durable before it is parsed."""
+"""The seam between whoever pays for replies and whoever keeps them: a reply is kept before it is parsed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,24 +40,27 @@ class BatchNote:
 
 
 class Ledger(Protocol):
-    """Implemented by stillhouse.store.Store (SQLite, group commit) and by MemoryLedger."""
+    """Implemented by stillhouse.store.Store (SQLite) and by MemoryLedger.
+
+    What is noted is kept once the call returns: no end of this process loses it, and nothing can be cancelled halfway.
+    """
 
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         """Replies that already arrived, by request key: they are never paid for twice."""
         ...
 
-    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
-        """Durable note that a request is about to be sent; without an `arrived` after a crash it is in doubt.
+    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        """A request is about to be sent; without an `arrived` after a crash it is in doubt.
 
         Sent again without `failed` or `arrived` in between, the earlier try stays in doubt with its `worst_usd`.
         """
         ...
 
-    async def arrived(self, reply: StoredReply) -> None:
-        """Returns once the reply is on disk."""
+    def arrived(self, reply: StoredReply) -> None:
+        """A reply is here, and is kept."""
         ...
 
-    async def failed(self, request_key: str) -> None:
+    def failed(self, request_key: str) -> None:
         """The last try was answered with an error that costs nothing (401, 429, 5xx): no longer in doubt."""
         ...
 
@@ -66,7 +69,7 @@ class Ledger(Protocol):
         ...
 
     def note_batch(self, note: BatchNote) -> None:
-        """Durable once it returns; replaces what was noted under the name."""
+        """On disk once it returns; replaces what was noted under the name."""
         ...
 
     def batches(self, source: str) -> list[BatchNote]:
@@ -86,15 +89,15 @@ class MemoryLedger:
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return {key: self.replies[key] for key in request_keys if key in self.replies}
 
-    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
         del worst_usd
         self.in_doubt[request_key] = (item_id, source)
 
-    async def arrived(self, reply: StoredReply) -> None:
+    def arrived(self, reply: StoredReply) -> None:
         self.replies[reply.request_key] = reply
         self.in_doubt.pop(reply.request_key, None)
 
-    async def failed(self, request_key: str) -> None:
+    def failed(self, request_key: str) -> None:
         self.in_doubt.pop(request_key, None)
 
     def record_votes(self, votes: Iterable[Vote]) -> None:

@@ -24,7 +24,7 @@ from teacher.wire import ApiProblem, Usage, read_usage
 
 MOST_REQUESTS = 20_000  # a batch; below what either API allows, so that one that expires takes less with it
 MOST_BYTES = 90_000_000
-KEPT_TOGETHER = 512  # replies that share a few commits of the store
+KEPT_TOGETHER = 512  # replies kept before anything else has its turn
 APIS: dict[str, BatchApi] = {"openai_chat": OpenAiBatches(), "anthropic_messages": AnthropicBatches()}
 
 
@@ -213,19 +213,20 @@ class Desk:
         fresh = {result.key: result for result in results if result.key in items and result.key not in known}
         settled, spent_usd = set(known), 0.0
         for group in _groups(list(fresh.values())):
-            keeping = []
+            kept = 0
             for result in group:
                 response = Response(result.status, {}, result.body)
                 verdict = judge(response) if result.status else None
                 if verdict is not None and verdict.kind == "keep":
                     usage, cost_usd = self._cost(response, note)
-                    keeping.append(self.calls.keep(result.key, items[result.key], response, usage, cost_usd))
+                    self.calls.keep(result.key, items[result.key], response, usage, cost_usd)
+                    kept += 1
                     spent_usd += cost_usd
                 elif verdict is None or not self._is_final(result.key, verdict):
                     continue
                 settled.add(result.key)
-            await asyncio.gather(*keeping)
-            self.answered += len(keeping)
+            self.answered += kept
+            await asyncio.sleep(0)  # thousands at once must still be interruptible
         await self._asked_again([key for key in items if key not in settled], "not worked on, or failed there")
         return spent_usd
 

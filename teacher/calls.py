@@ -95,7 +95,6 @@ class Calls:
     refused: dict[str, Exception] = field(default_factory=dict)  # by request key: what a batch said of it
     _arrived: set[str] = field(default_factory=set)
     _asking: dict[str, asyncio.Event] = field(default_factory=dict)
-    _landing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def reply(self, call: Call) -> StoredReply:
         """The reply to a call, kept before it is returned. Two items with one text share one call."""
@@ -117,38 +116,34 @@ class Calls:
             del self._asking[call.key]
             done.set()
 
-    async def land(self) -> None:
-        """Wait until every reply that has arrived is on disk, whatever became of those who asked for it."""
-        if self._landing:
-            await asyncio.gather(*self._landing, return_exceptions=True)
-
     async def _attempt(self, call: Call) -> StoredReply | Verdict | TransportError:
         await self.guard.reserve(call.worst_usd)
         cost_usd, in_doubt = 0.0, False
         try:
             sent_at_s = await self.flow.enter(call.tokens)
+            # The slot is held until the reply is kept: a kill loses no more than `max_in_flight`.
             try:
                 if self.flow.halted:
                     raise StoppedError
-                await self.ledger.sending(call.key, call.item_id, self.teacher.name, call.worst_usd)
+                self.ledger.sending(call.key, call.item_id, self.teacher.name, call.worst_usd)
                 self.sent += 1
                 cost_usd, in_doubt = call.worst_usd, True
                 response = await post(
                     self.session, self.teacher.base_url.rstrip("/") + path_of(self.teacher), call.body
                 )
+                self.heard += 1
+                self.flow.heard(response.headers)
+                verdict = judge(response)
+                cost_usd, in_doubt = 0.0, False
+                if verdict.kind == "keep":
+                    self.flow.sped()
+                    usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
+                    cost_usd = self.price.cost_of(usage)
+                    return self.keep(call.key, call.item_id, response, usage, cost_usd)
+                if verdict.kind == "slow":
+                    self.flow.slowed(sent_at_s, verdict.wait_s)
             finally:
                 self.flow.leave(call.tokens)
-            self.heard += 1
-            self.flow.heard(response.headers)
-            verdict = judge(response)
-            cost_usd, in_doubt = 0.0, False
-            if verdict.kind == "keep":
-                self.flow.sped()
-                usage = read_usage(call.body, response.body) if response.status < 400 else Usage(0, 0, stated=True)
-                cost_usd = self.price.cost_of(usage)
-                return await self.keep(call.key, call.item_id, response, usage, cost_usd)
-            if verdict.kind == "slow":
-                self.flow.slowed(sent_at_s, verdict.wait_s)
         except TransportError as error:
             if isinstance(error, UnreachableError):
                 cost_usd, in_doubt = 0.0, False
@@ -158,19 +153,15 @@ class Calls:
         finally:
             self.guard.settle(call.worst_usd, cost_usd, in_doubt=in_doubt)
         if not in_doubt:
-            await self.ledger.failed(call.key)
+            self.ledger.failed(call.key)
         return outcome
 
-    async def keep(self, key: str, item_id: str, response: Response, usage: Usage, cost_usd: float) -> StoredReply:
-        """The reply, on disk."""
+    def keep(self, key: str, item_id: str, response: Response, usage: Usage, cost_usd: float) -> StoredReply:
+        """The reply, in the ledger."""
         self.cost_usd += cost_usd
         said, sent, received = response.body, usage.input_tokens, usage.output_tokens
         reply = StoredReply(key, item_id, self.teacher.name, response.status, said, sent, received, cost_usd)
-        # Shielded: whoever asked may be cancelled, but what has been paid for is written.
-        landing = asyncio.ensure_future(self.ledger.arrived(reply))
-        self._landing.add(landing)
-        landing.add_done_callback(self._landing.discard)
-        await asyncio.shield(landing)
+        self.ledger.arrived(reply)
         self._arrived.add(key)
         return reply
 

@@ -70,15 +70,12 @@ async def ask(
             patience=patience or Patience(),
             rng=rng if rng is not None else np.random.default_rng(task.seed),
         )
-        try:
-            known = await capabilities_of(calls, capabilities if capabilities is not None else {})
-            ways = Ways(kind, teacher, known, more)
-            run = Run(calls, kind, ways, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
-            if teacher.batch:
-                await answered_in_batches(run, items)
-            await run.all(items)
-        finally:
-            await calls.land()
+        known = await capabilities_of(calls, capabilities if capabilities is not None else {})
+        ways = Ways(kind, teacher, known, more)
+        run = Run(calls, kind, ways, len(items), progress, teacher.context_tokens or WINDOW_TOKENS)
+        if teacher.batch:
+            await answered_in_batches(run, items)
+        await run.all(items)
     return [hidden.vote(run.votes[item.id]) for item in items if item.id in run.votes]
 
 

@@ -170,14 +170,14 @@ class _VotesBrought:
     def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
         return self.inner.known(request_keys)
 
-    async def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
-        await self.inner.sending(request_key, item_id, source, worst_usd)
+    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        self.inner.sending(request_key, item_id, source, worst_usd)
 
-    async def arrived(self, reply: StoredReply) -> None:
-        await self.inner.arrived(reply)
+    def arrived(self, reply: StoredReply) -> None:
+        self.inner.arrived(reply)
 
-    async def failed(self, request_key: str) -> None:
-        await self.inner.failed(request_key)
+    def failed(self, request_key: str) -> None:
+        self.inner.failed(request_key)
 
     def record_votes(self, votes: Iterable[Vote]) -> None:
         self.inner.record_votes(self.hidden.vote(vote) for vote in votes)

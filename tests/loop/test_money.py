@@ -1,6 +1,5 @@
 """A team's own prices reach every step that counts money, and what is in doubt is told in dollars."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def test_status_tells_what_is_in_doubt_in_dollars(tmp_path: Path) -> None:
     world = world_of(tmp_path, None)
     with Store(world.run) as store:
         store.write_note(TASK_PATH, str(world.task))
-        asyncio.run(store.sending("key", "item", "team-A", 0.25))
+        store.sending("key", "item", "team-A", 0.25)
     with Store(world.run):
         pass  # opened again: the request was in flight at a crash
     found = world.stillhouse("status", world.run, "--json")

@@ -1,6 +1,7 @@
 """Nothing paid for is lost: kill -9, a full disk, a folder that cannot be written, many tasks at once."""
 
-import asyncio
+import errno
+import itertools
 import os
 import random
 import shutil
@@ -9,38 +10,33 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from stillhouse.commits import GroupCommitter
+from stillhouse.commits import GROUP_S, PAGES_BEFORE_RESTART
 from stillhouse.errors import DiskFullError, StoreError
-from stillhouse.ledger import StoredReply
+from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Item, Vote
 from stillhouse.store import STORE_FILE, Store
 
 WRITER = """
-import asyncio, os, random, sys
+import os, random, sys
 from pathlib import Path
 from stillhouse.ledger import StoredReply
 from stillhouse.store import Store
 
-async def pay(store, name, noise):
-    for number in range(10_000):
-        key = f"{name}-{number}"
-        await store.sending(key, "item", "s")
-        os.write(1, f"sent {key}\\n".encode())
-        if number == 0 and name % 10 == 0:
-            return # a request that is never answered
-        await store.arrived(StoredReply(key, "item", "s", 200, noise.randbytes(300), 1, 1, 0.5))
-        os.write(1, f"kept {key}\\n".encode())
-
-async def main():
-    store = Store(Path(sys.argv[1]))
-    await asyncio.gather(*(pay(store, name, random.Random(name)) for name in range(40)))
-
-asyncio.run(main())
+store, noise = Store(Path(sys.argv[1])), random.Random(0)
+for number in range(10_000):
+    for name in range(40):
+        store.sending(f"{name}-{number}", "item", "s")
+        os.write(1, f"sent {name}-{number}\\n".encode())
+    for name in range(40):
+        if name % 10:  # the others are never answered
+            store.arrived(StoredReply(f"{name}-{number}", "item", "s", 200, noise.randbytes(300), 1, 1, 0.5))
+            os.write(1, f"kept {name}-{number}\\n".encode())
 """
 
 LOOK = """
@@ -73,19 +69,13 @@ def _intact(folder: Path) -> bool:
 # -- many at once -------------------------------------------------------------------------------------------------------
 
 
-def test_many_tasks_write_while_votes_are_recorded(tmp_path: Path) -> None:
-    """200 tasks send and receive, votes are kept between them: all of it is there, nothing is in doubt."""
-
-    async def one(store: Store, number: int) -> None:
-        await store.sending(f"k{number}", f"i{number}", "s")
-        await store.arrived(_reply(f"k{number}"))
-        store.record_votes([Vote(f"i{number}", "s", (1.0, 0.0), 0.0, "sample", "ok", "p", f"k{number}", 0.5)])
-
-    async def run(store: Store) -> None:
-        await asyncio.gather(*(one(store, number) for number in range(200)))
-
+def test_votes_are_recorded_between_replies(tmp_path: Path) -> None:
+    """200 requests and replies with votes between them: all of it is there, nothing is in doubt."""
     with Store(tmp_path) as store:
-        asyncio.run(asyncio.wait_for(run(store), 60.0))
+        for number in range(200):
+            store.sending(f"k{number}", f"i{number}", "s")
+            store.arrived(_reply(f"k{number}"))
+            store.record_votes([Vote(f"i{number}", "s", (1.0, 0.0), 0.0, "sample", "ok", "p", f"k{number}", 0.5)])
     with Store(tmp_path) as store:
         keys = [f"k{number}" for number in range(200)]
         assert store.known(keys) == {key: _reply(key) for key in keys}
@@ -101,115 +91,116 @@ def test_votes_are_recorded_from_another_thread_meanwhile(tmp_path: Path) -> Non
         for number in range(100):
             store.record_votes([Vote(f"i{number}", "s", (1.0, 0.0), 0.0, "sample", "ok", "p", "k", 0.0)])
 
-    async def run(store: Store) -> None:
-        replies = (store.arrived(_reply(f"k{number}")) for number in range(200))
-        await asyncio.gather(asyncio.to_thread(votes, store), *replies)
-
     with Store(tmp_path) as store:
-        asyncio.run(asyncio.wait_for(run(store), 60.0))
+        other = threading.Thread(target=votes, args=(store,))
+        other.start()
+        for number in range(200):
+            store.arrived(_reply(f"k{number}"))
+        other.join()
         assert len(store.votes()) == 100
         assert store.reply_counts() == {"s": 200}
 
 
-# -- one group ----------------------------------------------------------------------------------------------------------
-
-INSERT = "INSERT INTO kept VALUES (?)"
+# -- the disk -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    """One table whose values must not be NULL."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.execute("CREATE TABLE kept (value NOT NULL)")
-    yield connection
-    connection.close()
+def synced(monkeypatch: pytest.MonkeyPatch) -> "Disk":
+    """What the disk has been asked for, and what it says."""
+    disk = Disk()
+    monkeypatch.setattr("stillhouse.commits._to_disk", disk)
+    return disk
 
 
-def _kept(db: sqlite3.Connection) -> list[object]:
-    return [row[0] for row in db.execute("SELECT value FROM kept ORDER BY value")]
+class Disk:
+    """Stands for fdatasync: counts, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.broken = False
+
+    def __call__(self, file: int) -> None:
+        self.syncs += 1
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(file)
 
 
-def test_a_failure_reaches_exactly_whose_row_it_was(db: sqlite3.Connection) -> None:
-    """Callers before, in and after the group of a bad row are told that theirs is written, and it is."""
-    turn = threading.Lock()
-    committer = GroupCommitter(db, turn)
-
-    async def run() -> list[BaseException | None]:
-        await committer.commit([(INSERT, (0,))])
-        with turn:  # the writer waits, so that these gather to one group
-            waiting = [asyncio.ensure_future(committer.commit([(INSERT, (v,))])) for v in (1, 2, None, 3)]
-            await asyncio.sleep(0)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        await committer.commit([(INSERT, (4,))])
-        return results
-
-    results = asyncio.run(asyncio.wait_for(run(), 30.0))
-    committer.close()
-    assert [type(result) for result in results] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
-    assert _kept(db) == [0, 1, 2, 3, 4]
+def _wait_for(what: Callable[[], bool]) -> None:
+    ends_s = time.monotonic() + 30.0
+    while not what():
+        assert time.monotonic() < ends_s, "it does not happen"
+        time.sleep(0.001)
 
 
-def test_the_statements_of_one_caller_stand_or_fall_together(db: sqlite3.Connection) -> None:
-    """A reply without the note that it arrived would be in doubt for ever."""
-    committer = GroupCommitter(db, threading.Lock())
-    with pytest.raises(sqlite3.IntegrityError):
-        asyncio.run(committer.commit([(INSERT, (1,)), (INSERT, (None,))]))
-    committer.close()
-    assert _kept(db) == []
+def test_a_reply_is_synced_without_anybody_waiting(tmp_path: Path, synced: Disk) -> None:
+    """What arrives while nothing else is done is on its way to the disk by itself, and then there is quiet."""
+    with Store(tmp_path) as store:
+        store.arrived(_reply("k"))
+        _wait_for(lambda: synced.syncs > 0)
+        time.sleep(5 * GROUP_S)
+        quiet = synced.syncs
+        time.sleep(5 * GROUP_S)
+        assert synced.syncs == quiet
 
 
-def test_a_group_fails_only_for_those_who_waited_for_it(db: sqlite3.Connection) -> None:
-    """A disk that is full and then is not: the callers in between are told, the others never hear of it."""
-    turn = threading.Lock()
-    committer = GroupCommitter(db, turn)
-    large = b"x" * 20_000
-
-    async def run() -> list[BaseException | None]:
-        await committer.commit([(INSERT, (b"first",))])
-        with turn:
-            db.execute("PRAGMA max_page_count = 3")
-            waiting = [asyncio.ensure_future(committer.commit([(INSERT, (large,))])) for _ in range(5)]
-            await asyncio.sleep(0)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        with turn:
-            db.execute("PRAGMA max_page_count = 1000")
-        await committer.commit([(INSERT, (b"last",))])
-        return results
-
-    results = asyncio.run(asyncio.wait_for(run(), 30.0))
-    committer.close()
-    assert [str(result) for result in results] == ["database or disk is full"] * 5
-    assert _kept(db) == [b"first", b"last"]
+def test_many_replies_share_a_sync(tmp_path: Path, synced: Disk) -> None:
+    """A thousand replies in a row wait for far fewer than a thousand syncs."""
+    with Store(tmp_path) as store:
+        for number in range(1000):
+            store.arrived(_reply(f"k{number}"))
+    assert 1 <= synced.syncs < 500
 
 
-def test_a_cancelled_caller_undoes_nothing_and_stops_nobody(db: sqlite3.Connection) -> None:
-    """Ctrl-C ends the event loop while a reply is being written: it is kept, and the next loop is served."""
-    turn = threading.Lock()
-    committer = GroupCommitter(db, turn)
-
-    async def abandoned() -> None:
-        asyncio.ensure_future(committer.commit([(INSERT, (1,))])).add_done_callback(lambda _: None)
-        await asyncio.sleep(0)
-
-    with turn:
-        asyncio.run(abandoned())
-    asyncio.run(asyncio.wait_for(committer.commit([(INSERT, (2,))]), 30.0))
-    committer.close()
-    assert _kept(db) == [1, 2]
+def test_answers_and_batches_are_on_disk_when_they_are_kept(tmp_path: Path, synced: Disk) -> None:
+    """People's time and a batch handed in cost more than a moment of waiting."""
+    with Store(tmp_path) as store:
+        before = synced.syncs
+        store.note_batch(BatchNote("b", "s", "http://x", (), 0.5, 100))
+        assert synced.syncs > before
 
 
-def test_closing_writes_what_was_handed_in(db: sqlite3.Connection) -> None:
-    """Closing waits for the queue: what was handed in before it is on disk."""
-    committer = GroupCommitter(db, threading.Lock())
+def test_closing_syncs_what_was_kept(tmp_path: Path, synced: Disk) -> None:
+    """Also what arrived a moment before."""
+    store = Store(tmp_path)
+    store.arrived(_reply("k"))
+    before = synced.syncs
+    store.close()
+    assert synced.syncs > before
 
-    async def run() -> None:
-        waiting = [asyncio.ensure_future(committer.commit([(INSERT, (v,))])) for v in range(1000)]
-        await asyncio.sleep(0)
-        committer.close()
-        await asyncio.gather(*waiting)
 
-    asyncio.run(asyncio.wait_for(run(), 30.0))
-    assert len(_kept(db)) == 1000
+def test_a_disk_that_fails_takes_no_more(tmp_path: Path, synced: Disk) -> None:
+    """What came before may be lost, and no later sync would say so: the next reply is refused, and so is closing."""
+    store = Store(tmp_path)
+    synced.broken = True
+
+    def refused() -> bool:
+        try:
+            store.arrived(_reply("k"))
+        except StoreError as error:
+            return "Input/output error" in str(error)
+        return False
+
+    _wait_for(refused)
+    with pytest.raises(StoreError, match="Input/output error"):
+        store.close()
+    synced.broken = False
+    Store(tmp_path).close()  # the lock is free all the same
+
+
+def test_the_log_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    """It is moved into the database while replies go on coming, and then starts anew, under another salt."""
+    numbers = itertools.count()
+    with Store(tmp_path) as store:
+
+        def salt() -> bytes:
+            store.arrived(_reply(f"k{next(numbers)}"))
+            with (tmp_path / f"{STORE_FILE}-wal").open("rb") as log:
+                return log.read(24)[16:]
+
+        first = salt()
+        store.add_items([Item(f"i{number}", "x" * 40_000) for number in range(PAGES_BEFORE_RESTART // 10)])
+        _wait_for(lambda: salt() != first)
 
 
 # -- kill -9 ------------------------------------------------------------------------------------------------------------
@@ -250,18 +241,15 @@ def test_every_reply_reported_before_a_kill_is_kept(tmp_path: Path, seed: int) -
 def _fill(store: Store) -> tuple[list[str], StoreError]:
     """Replies until one cannot be kept: the keys of those that were, and the error."""
 
-    async def run() -> tuple[list[str], StoreError]:
-        kept: list[str] = []
-        while True:
-            key = f"k{len(kept)}"
-            try:
-                await store.sending(key, "item", "s")
-                await store.arrived(_reply(key, 5000))
-            except StoreError as error:
-                return kept, error
-            kept.append(key)
-
-    return asyncio.run(asyncio.wait_for(run(), 60.0))
+    kept: list[str] = []
+    while True:
+        key = f"k{len(kept)}"
+        try:
+            store.sending(key, "item", "s")
+            store.arrived(_reply(key, 5000))
+        except StoreError as error:
+            return kept, error
+        kept.append(key)
 
 
 def test_a_store_that_may_not_grow_loses_nothing_and_goes_on_later(tmp_path: Path) -> None:
@@ -277,7 +265,7 @@ def test_a_store_that_may_not_grow_loses_nothing_and_goes_on_later(tmp_path: Pat
         assert store.items() == []
         assert store.known(kept) == {key: _reply(key, 5000) for key in kept}
         store._db.execute("PRAGMA max_page_count = 100000")
-        asyncio.run(store.arrived(_reply("later", 5000)))
+        store.arrived(_reply("later", 5000))
         assert store.known(["later"])
     assert _intact(tmp_path)
 
@@ -307,7 +295,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
     ballast.unlink()
     with Store(small_disk / "run") as store:
         assert store.known(kept) == {key: _reply(key, 5000) for key in kept}
-        asyncio.run(store.arrived(_reply("later", 5000)))
+        store.arrived(_reply("later", 5000))
     assert _intact(small_disk / "run")
 
 

@@ -1,6 +1,5 @@
 """Fake servers and a ledger for these tests; each is real HTTP or a real file, and keeps a history."""
 
-import asyncio
 import json
 import math
 import os
@@ -68,26 +67,13 @@ class FileLedger(MemoryLedger):
                 reply = StoredReply(**{**stored, "body": stored["body"].encode()})
                 self.replies[reply.request_key] = reply
 
-    async def arrived(self, reply: StoredReply) -> None:
+    def arrived(self, reply: StoredReply) -> None:
         with self.path.open("a") as file:
             row = {name: getattr(reply, name) for name in StoredReply.__slots__}
             file.write(json.dumps({**row, "body": reply.body.decode()}) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        await super().arrived(reply)
-
-
-class SlowLedger(MemoryLedger):
-    """A ledger whose disk takes its time: replies arrive while it is still writing. `begun` names what it was given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun: set[str] = set()
-
-    async def arrived(self, reply: StoredReply) -> None:
-        self.begun.add(reply.request_key)
-        await asyncio.sleep(0.05)
-        await super().arrived(reply)
+        super().arrived(reply)
 
 
 @dataclass

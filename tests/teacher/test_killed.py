@@ -14,7 +14,7 @@ from stillhouse.ledger import MemoryLedger
 from teacher.engine import ask
 from teacher.faults import Faults, RequestLog
 from teacher.prices import BudgetGuard
-from tests.teacher.fakes import FileLedger, SlowLedger
+from tests.teacher.fakes import FileLedger
 from tests.teacher.helpdesk import SOON, TASK, ask_about, helpdesk_teacher, items, same_as_recorded, teacher_at
 
 ROOT = Path(__file__).parents[2]
@@ -57,16 +57,6 @@ def test_a_cancelled_run_goes_on_where_it_stopped() -> None:
     asked_twice = {item.id for item in items(100) if log.served[item.text] > 1}
     assert not asked_twice & {ledger.replies[key].item_id for key in arrived}
     assert not ledger.in_doubt
-
-
-def test_a_reply_that_arrived_is_written_though_its_asker_is_cancelled() -> None:
-    """A cancellation while the disk is busy loses no reply that the server has given whole."""
-    ledger = SlowLedger()
-    with helpdesk_teacher(100) as url:
-        cancelled_after(20, url, ledger)
-    assert len(ledger.begun) > 20
-    assert set(ledger.replies) == ledger.begun
-    assert not ledger.begun & set(ledger.in_doubt)
 
 
 def asked_by_another_process(url: str, path: Path) -> "subprocess.Popen[str]":
