@@ -1,15 +1,15 @@
 """What a trial says of probabilities and money with intervals: each teacher's own, and its difference to the best one's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kinds.kind import Kind, Layout
-from stillhouse.measures import calibration_intervals, paired_mean_difference
+from stillhouse.measures import accuracy_interval, calibration_intervals, paired_mean_difference
 from stillhouse.probabilities import blocks, one_hot
-from stillhouse.records import Interval, Item, Vote
+from stillhouse.records import Interval, Item, Value, Vote
 from stillhouse.task import LABEL_KINDS
 
 
@@ -67,3 +67,11 @@ def paid_for(items: Sequence[Item], votes: Mapping[tuple[str, str], Vote], sourc
     """(i,): what the replies about each item cost in US dollars."""
     found = (votes.get((source, item.id)) for item in items)
     return np.array([0.0 if vote is None else vote.cost_usd for vote in found])
+
+
+def recall_of_shown(votes: Iterable[Vote], labels: Mapping[str, Value], confidence: float) -> Interval | None:
+    """How often what people say is among the labels that a teacher was shown, where it was not shown all; None where all
+    were. For the rest nothing could be said but "none of these".
+    """
+    shown = [labels[vote.item_id] in vote.candidates for vote in votes if vote.candidates and vote.item_id in labels]
+    return accuracy_interval(np.array(shown), confidence, f"{len(shown)} votes") if shown else None

@@ -17,7 +17,7 @@ from prompts.candidates import SHOWN, few_of_many
 from stillhouse.measures import accuracy_interval
 from stillhouse.records import Answer, Demonstration, Interval, Item, Pick, Value
 from stillhouse.settings import DECISION_APIS, Teacher
-from stillhouse.task import LABEL_KINDS
+from stillhouse.task import LABEL_KINDS, Task
 from trainer.base import Base
 from trainer.inputs import Inputs
 
@@ -153,11 +153,15 @@ class Library:
 
     @cached_property
     def _described(self) -> NDArray[np.float32]:
-        words = [
-            ", ".join([label.name.replace("_", " "), *label.aliases, *filter(None, [label.description])])
-            for label in self.project.task.labels
-        ]
-        return features_of(self.project, self.base, Inputs(words), self.display, "labels")
+        return features_of(self.project, self.base, Inputs(label_words(self.project.task)), self.display, "labels")
+
+
+def label_words(task: Task) -> list[str]:
+    """What a label is looked up by before anybody has answered: name, aliases and description."""
+    return [
+        ", ".join([label.name.replace("_", " "), *label.aliases, *filter(None, [label.description])])
+        for label in task.labels
+    ]
 
 
 def library_of(

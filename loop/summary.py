@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from kinds.kind import Kind, Measures
+from loop.beside import recall_of_shown
+from loop.cards import CALIBRATION_WORDS
 from loop.evaluate import Evaluation, opinions_of
 from loop.project import Project
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
 from loop.run import Loop, Outcome
 from loop.view import View, view_of
+from prompts.candidates import few_of_many
 from stillhouse.probabilities import Floats, blocks
 from stillhouse.records import Answer, Interval, RoundRecord, Value
 from stillhouse.store import Store
 
 MOST_INSTRUCTIVE = 15
-CALIBRATION_WORDS = {
-    "calibration_error": "expected calibration error",
-    "brier": "Brier score",
-    "aurc": "area under risk and coverage",
-}
 
 
 def banners(project: Project) -> tuple[str, ...]:
@@ -347,6 +345,11 @@ def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tup
             ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "transformers", "peft", "argilla")),
         ),
     ]
+    blind = {pick.item_id for pick in loop.store.picks() if pick.inclusion_probability is not None}
+    labels = {item_id: label for item_id, label in view.labels.items() if item_id in blind}
+    recall = recall_of_shown(loop.store.votes(), labels, task.stop.confidence) if few_of_many(task) else None
+    if recall is not None:
+        facts.append(("Right label among those shown", f"{recall.percent()} of {recall.on} on blind answers"))
     if pairs:
         facts.append(("Agreement between people", f"{same} of {pairs} pairs"))
     return tuple(facts)

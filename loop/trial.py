@@ -14,11 +14,12 @@ from consensus.answers import Answers
 from consensus.calibration import FOLDS, calibrations, cross_calibrated
 from consensus.votes import VoteTable
 from kinds.kind import Kind, Layout
-from loop.beside import Heard, paid_for
+from loop.beside import Heard, paid_for, recall_of_shown
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, prices_of, read_gold, read_pool, same_task
 from loop.teach import ask_teachers, ask_with_examples
 from loop.variants import AS_THEY_ARE, Grid, check_money, settled
+from prompts.candidates import SHOWN
 from stillhouse.errors import InputError
 from stillhouse.measures import brier, expected_calibration_error, paired_mean_difference
 from stillhouse.probabilities import blocks
@@ -79,7 +80,10 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """All teachers in the task's order, and which to take. `left_out` says why others were not asked."""
+    """All teachers in the task's order, and which to take. `left_out` says why others were not asked.
+
+    `recall` is how often the right label is among those that are shown, where not all are (`loop.beside.recall_of_shown`).
+    """
 
     task: str
     on: str
@@ -90,6 +94,7 @@ class Trial:
     take: str
     because: str
     left_out: tuple[str, ...] = ()
+    recall: Interval | None = None
 
     def to_json(self) -> dict[str, Any]:
         teachers = [
@@ -119,7 +124,8 @@ class Trial:
             "score": self.score,
             "confidence": self.confidence,
         }
-        taken = {"take": self.take, "because": self.because, "left_out": list(self.left_out)}
+        shown = self.recall.to_json() if self.recall else None
+        taken = {"take": self.take, "because": self.because, "left_out": list(self.left_out), "label_recall": shown}
         return {**named, "teachers": teachers, **taken}
 
     def text(self) -> str:
@@ -140,6 +146,10 @@ class Trial:
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         count = "1 teacher" if len(self.tried) == 1 else f"{len(self.tried)} teachers"
         out = [f"Left out: {why}." for why in self.left_out]
+        if self.recall is not None:
+            out.append(
+                f"The right label is among the {SHOWN} that are shown for {self.recall.percent()} of {self.recall.on}."
+            )
         return "\n".join([f"{self.task}: {count} on {self.on}", "", *table, "", *out, self.because])
 
 
@@ -269,7 +279,11 @@ def compared(
         (one for one in tried if one.not_worse), key=lambda one: (_dear(one.cost_usd), -one.mean_score, one.name)
     )
     because = _because(kind, taken, tried, next(one for one in tried if one.name == best))
-    return Trial(project.task.name, labelled.on, main, kind.score_name, confidence, tuple(tried), taken.name, because)
+    truths = {item.id: value for item, value in zip(labelled.items, labelled.values, strict=True)}
+    asked = (votes[name, item_id] for name in said for item_id in truths if (name, item_id) in votes)
+    recall = recall_of_shown(asked, truths, confidence)
+    shown = (main, kind.score_name, confidence, tuple(tried), taken.name, because)
+    return Trial(project.task.name, labelled.on, *shown, recall=recall)
 
 
 def _said(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,26 @@ def test_a_text_longer_than_a_teachers_context_is_planned_in_windows(task: Path,
     change(task, 'model = "team/A"\nrecording = "replies.jsonl"', 'model = "gpt-4.1-mini"\ncontext_tokens = 40')
     plan = plan_round(task, tmp_path / "run")
     assert plan.teachers["recorded-A"].calls > 1.3 * plan.teachers["recorded-B"].calls
+
+
+def test_what_is_asked_twice_is_planned(task: Path, tmp_path: Path) -> None:
+    """A share of all items in the other order, less those that have been asked so."""
+    change(task, 'name = "recorded-A"', 'name = "recorded-A"\nsecond_order_share = 0.1')
+    assert plan_round(task, tmp_path / "run").teachers["recorded-A"].calls == 3050 + 305
+    with Store(tmp_path / "run") as store:
+        store.record_votes(replace(vote(item_id), prompt_id="p+q") for item_id in first_ids(task, 10))
+    assert plan_round(task, tmp_path / "run").teachers["recorded-A"].calls == 3040 + 295
+
+
+def test_examples_are_paid_for_and_waited_for(task: Path, tmp_path: Path) -> None:
+    """Eight of them make a prompt several times as long, and the plan says when that will be."""
+    few = '[[teachers]]\nname = "few"\nmodel = "gpt-4.1-mini"\ndemonstrations = 8\n\n[student]'
+    change(task, "[student]", few)
+    priced(task, 500)
+    plan = plan_round(task, tmp_path / "run")
+    assert plan.teachers["few"].input_tokens > 2 * plan.teachers["recorded-A"].input_tokens
+    assert "asked once 32 answers can be shown as examples" in plan.text(with_prompt=False)
+    with Store(tmp_path / "run") as store:
+        votes = [replace(vote(item_id), source="few", demonstrations=("x",)) for item_id in first_ids(task, 1000)]
+        store.record_votes(votes)
+    assert plan_round(task, tmp_path / "run").teachers["few"].calls == 2050 + 100

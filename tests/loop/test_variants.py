@@ -15,7 +15,7 @@ from stillhouse.records import Answer, Pick
 from stillhouse.settings import Teacher
 from stillhouse.store import Store
 from teacher.recorded import serving
-from tests.loop.world import GOLD, World, rows_of, write_world
+from tests.loop.world import GOLD, LABELS, World, rows_of, write_world
 from tests.teacher.fakes import PromptServer
 
 A, B = Teacher(name="a", model="m"), Teacher(name="b", model="m", temperature=0.7)
@@ -159,3 +159,20 @@ def test_temperatures_are_sent(tmp_path: Path, server: PromptServer) -> None:
     assert result.exit_code == 0, result.stderr
     assert [body["temperature"] for body in server.bodies].count(0.7) == GOLD
     assert math.isclose(len(server.bodies), 2 * GOLD)
+
+
+def test_how_often_the_right_label_is_shown_is_said(tmp_path: Path) -> None:
+    """Of many labels a few are shown: what people say is among them, or the teacher could not say it."""
+    server = PromptServer(lambda _: {"A": -0.1, "B": -3.0}, coded=True)
+    many = (*LABELS, *(f"nobody wants {number:02d}" for number in range(20)))
+    with serving(server.app()) as url:
+        world = write_world(tmp_path, items=60, teacher={"model": "m", "base_url": url}, labels=many)
+        result = world.stillhouse("trial", world.task, "--run", world.run, "--json", "--quiet")
+        text = world.stillhouse("trial", world.task, "--run", world.run, "--quiet").stdout
+    assert result.exit_code == 0, result.stderr
+    with world.store() as store:
+        shown = {vote.item_id: vote.candidates for vote in store.votes()}
+    right = [row["team"] in shown[row["id"]] for row in rows_of(world.gold)]
+    recall = json.loads(result.stdout)["label_recall"]
+    assert (recall["value"], recall["n"]) == (pytest.approx(sum(right) / GOLD), GOLD)
+    assert "The right label is among the 19 that are shown for" in text
