@@ -110,11 +110,19 @@ def coordinate(work: str, jobs: list[dict[str, Any]]) -> list[tuple[int, str]]:
 
 def function_for(work: str) -> Any:
     """Which function does a kind of work: by the machine it needs."""
-    return {"label": label, "train": train}.get(work, on_cpu)
+    return FUNCTIONS[name_for(work)]
+
+
+def name_for(work: str) -> str:
+    """The name it is deployed under."""
+    return work if work in FUNCTIONS else "on_cpu"
+
+
+FUNCTIONS = {"on_cpu": on_cpu, "label": label, "train": train, "coordinate": coordinate}
 
 
 @app.local_entrypoint()
 def check() -> None:
     """That images build, containers start, and the volume can be read and written."""
-    for function in (on_cpu, label, train):
-        print(function.remote("echo", 0, {"said": "ready"})[1]["said"], function.info().function_name)
+    for name in ("on_cpu", "label", "train"):
+        print(name, FUNCTIONS[name].remote("echo", 0, {"said": "is ready"})[1]["said"])

@@ -114,9 +114,9 @@ class ModalApp:
                 ) from error
             self._functions["started"] = True
         if work not in self._functions:
-            local = modal_app.coordinate if work == "coordinate" else modal_app.function_for(work)
-            name = local.info().function_name
-            self._functions[work] = modal.Function.from_name(modal_app.NAME, name) if self.deployed else local
+            name = modal_app.name_for(work)
+            here = modal_app.FUNCTIONS[name]
+            self._functions[work] = modal.Function.from_name(modal_app.NAME, name) if self.deployed else here
         return self._functions[work]
 
 

@@ -148,6 +148,17 @@ class World:
             return p.Object(object_id=id_, volume_metadata=p.VolumeMetadata(name=id_[3:]))
         return p.Object(object_id=id_)
 
+    def _commands(self, image: p.Image) -> list[str]:
+        """What builds an image, from its base on."""
+        by_id = dict(self.images.values())
+        below = [
+            line
+            for base in image.base_images
+            if base.image_id in by_id
+            for line in self._commands(by_id[base.image_id])
+        ]
+        return below + list(image.dockerfile_commands)
+
     def report(self) -> dict[str, Any]:
         """What was asked of this control plane, for tests to look at."""
         by_mount = {mount: sorted(file.filename for file in files) for mount, files in self.mounts.items()}
@@ -168,7 +179,7 @@ class World:
                 for hosted in self.functions.values()
                 if not hosted.parameters
             },
-            "images": {id_: list(image.dockerfile_commands) for id_, image in self.images.values()},
+            "images": {id_: self._commands(image) for id_, image in self.images.values()},
             "calls": dict(self.calls_of),
         }
 
