@@ -28,7 +28,7 @@ from teacher.prices import BudgetGuard
 IN_FLIGHT = 64
 LATENCY_S = 0.02
 AFTER_FIRST_CALL = 0.9  # of the lives begin to count there; the others while they open the store and read it again
-SETTLED_S = LATENCY_S + 0.1  # after a kill the server finishes what it was asked
+SETTLED_S = LATENCY_S + 0.1  # after a kill the server finishes what it was asked: quiet for that long
 
 
 @dataclass(slots=True)
@@ -88,8 +88,11 @@ def main() -> None:
 
 
 def _ask(world: World, url: str, home: Path) -> None:
+    """About what has no vote yet, as a run asks."""
     with Store(home) as store:
-        ask_sync(world.items, world.task, world.teacher(url, IN_FLIGHT), store, budget=BudgetGuard(None))
+        voted = {vote.item_id for vote in store.votes()}
+        items = [item for item in world.items if item.id not in voted]
+        ask_sync(items, world.task, world.teacher(url, IN_FLIGHT), store, budget=BudgetGuard(None))
 
 
 def _disturbed(world: World, server: Server, home: Path, kills: int, seconds: float, text_of: dict[str, str]) -> Seen:
@@ -108,12 +111,20 @@ def _disturbed(world: World, server: Server, home: Path, kills: int, seconds: fl
         os.kill(life.pid, signal.SIGKILL)
         life.join()
         seen.hits += 1
-        time.sleep(SETTLED_S)
+        _settle(server)
         _look(home, seen, server, text_of)
     last = fork.Process(target=_ask, args=(world, server.url, home))
     last.start()
     last.join()
     return seen
+
+
+def _settle(server: Server) -> None:
+    """A busy machine may take long to hand the server what was sent before the kill."""
+    before = -1
+    while (now := server.requests()) != before:
+        before = now
+        time.sleep(SETTLED_S)
 
 
 def _look(home: Path, seen: Seen, server: Server, text_of: dict[str, str]) -> None:

@@ -1,8 +1,10 @@
-"""How fast a teacher is asked: our process against a recorded server in another one, 50 ms away.
+"""How fast a teacher is asked: our process on one core against a server of little cost on another, 50 ms away.
 
-What is measured of us is everything an item costs: render, send, both notes in the ledger with fsync, read, vote. The
-openai SDK, where an interpreter has it (--sdk-python), only sends and reads the same requests.
-python -m benchmarks.teacher_throughput [--quick] [--profile] [--sdk-python PYTHON] --json OUT
+What is measured of us is everything an item costs: render, send, both notes in the ledger, what syncs them, read, vote.
+The HTTP client alone is asked in between, which shows what the machine allows just then. Client libraries, where an
+interpreter has them (--sdk-python), only send and read the same requests, on our core. Each repetition says how many
+cores others have used meanwhile: a machine that is not free measures that, and not us.
+python -m benchmarks.teacher_throughput [--quick] [--repeats 3] [--profile] [--sdk-python PYTHON] --json OUT
 """
 
 import argparse
@@ -10,12 +12,15 @@ import asyncio
 import cProfile
 import hashlib
 import json
+import os
 import pstats
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -23,6 +28,7 @@ from unittest.mock import patch
 import orjson
 
 from benchmarks.figures import Figure, at_least, at_most, report
+from benchmarks.lean_server import Lean, lean_server
 from benchmarks.throughput_server import Server, World, make_world, served
 from kinds.registry import kind_of
 from loop.cli import collect_rarely
@@ -40,16 +46,20 @@ from teacher.wire import body_of, path_of
 
 LATENCY_S = 0.05
 LIMIT_PER_S = 800.0
-ARM = Path(__file__).with_name("openai_arm.py")
+ARM = Path(__file__).with_name("sdk_arm.py")
+LIBRARIES = ("openai", "litellm")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What asking about `count` items took."""
+    """What `count` items took: CPU seconds of ours and of the server, and the cores that others used meanwhile."""
 
     count: int
     seconds: float
     cpu_s: float
+    server_cpu_s: float = 0.0
+    others: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -59,8 +69,28 @@ class Took:
     def cpu_ms(self) -> float:
         return 1000 * self.cpu_s / self.count
 
+    @property
+    def server_cpu_ms(self) -> float:
+        return 1000 * self.server_cpu_s / self.count
+
     def of_limit(self, in_flight: int) -> float:
         return self.per_s / (in_flight / LATENCY_S)
+
+
+class Watch:
+    """Started when it is made; `took` reads it."""
+
+    def __init__(self, server: Lean | None) -> None:
+        self._server = server
+        self._then = self._now()
+
+    def took(self, count: int) -> Took:
+        seconds, cpu_s, server_s, all_s = (now - then for now, then in zip(self._now(), self._then, strict=True))
+        return Took(count, seconds, cpu_s, server_s, max(0.0, all_s - cpu_s - server_s) / seconds)
+
+    def _now(self) -> tuple[float, float, float, float]:
+        server_s = self._server.cpu_s() if self._server is not None else 0.0
+        return time.monotonic(), time.process_time(), server_s, _busy_s()
 
 
 class FixedFlow(Flow):
@@ -82,44 +112,77 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller measurement, under 50 s")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--repeats", type=int, default=3, help="of what is timed")
     parser.add_argument("--profile", action="store_true", help="only say where our time goes at 64 in flight")
-    parser.add_argument("--sdk-python", default=sys.executable, help="an interpreter that has the openai SDK")
+    parser.add_argument("--sdk-python", default=sys.executable, help="an interpreter that has the client libraries")
     given = parser.parse_args()
     collect_rarely()  # as every command does
-    count = 3_000 if given.quick else 12_000
+    count, repeats = (2_000, 1) if given.quick else (6_000, given.repeats)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         world = make_world(folder, count)
         figures: list[Figure] = []
-        with served(world, Faults(latency_s=LATENCY_S)) as server:
-            _ours(world, world.items[:600], server, 64, folder / "warm")
+        ours, theirs = _two_cores()
+        with lean_server(world, LATENCY_S, theirs) as server, _on_core(ours):
+            _ours(world, world.items[:600], server.url, 64, folder / "warm")
             if given.profile:
                 _profiled(world, server, folder)
                 return
             for in_flight in (64, 256):
-                figures += _bare(world, server, in_flight)
-                figures += _side_by_side(world, server, in_flight, folder, given.sdk_python)
-        figures.append(at_least("ledger alone, replies/s with fsync", _ledger_alone(folder, count), 5_000))
-        with served(world, Faults(latency_s=LATENCY_S, requests_per_s=LIMIT_PER_S)) as server:
-            figures += _at_a_rate_limit(world, server, folder)
+                figures += _repeated(world, server, in_flight, folder, repeats)
+                figures += _libraries(world, server, in_flight, folder, given.sdk_python)
+        figures.append(at_least("ledger alone, replies/s, all on disk", _ledger_alone(folder, count), 5_000))
+        with served(world, Faults(latency_s=LATENCY_S, requests_per_s=LIMIT_PER_S)) as limited:
+            figures += _at_a_rate_limit(world, limited, folder)
     report(figures, given.json)
 
 
-def _ours(world: World, items: Sequence[Item], server: Server, in_flight: int, home: Path) -> Took:
-    """One call of the engine with a store on disk, as a run makes it."""
-    asked = world.teacher(server.url, in_flight)
+def _two_cores() -> tuple[int | None, int | None]:
+    """One for us and one for the server; None twice where there is only one, or where nobody says."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (cores[0], cores[-1]) if len(cores) > 1 else (None, None)
+
+
+@contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _busy_s() -> float:
+    """Core seconds used by anybody since the machine started; 0 where there is no /proc."""
+    try:
+        user, nice, system, _idle, _wait, *interrupts = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0
+    return sum(map(int, (user, nice, system, *interrupts))) / TICKS_PER_S
+
+
+def _ours(
+    world: World, items: Sequence[Item], url: str, in_flight: int, home: Path, server: Lean | None = None
+) -> Took:
+    """One call of the engine with a store on disk, as a run makes it, until all of it is on disk."""
+    asked = world.teacher(url, in_flight)
+    watch = Watch(server)
     with Store(home) as store:
-        started, cpu = time.monotonic(), time.process_time()
         votes = ask_sync(items, world.task, asked, store, budget=BudgetGuard(None))
-        took = Took(len(items), time.monotonic() - started, time.process_time() - cpu)
+    took = watch.took(len(items))
+    with Store(home, read_only=True) as store:
         assert len(votes) == len(items) == sum(store.reply_counts().values())
-        assert all(vote.usable for vote in votes)
+    assert all(vote.usable for vote in votes)
     return took
 
 
-def _bare(world: World, server: Server, in_flight: int) -> list[Figure]:
+def _bare(bodies: Sequence[bytes], world: World, server: Lean, in_flight: int) -> Took:
     """What this machine lets the HTTP client alone do just now: bodies made before, replies thrown away."""
-    bodies, asked = _bodies(world, world.items), world.teacher(server.url, in_flight)
+    asked = world.teacher(server.url, in_flight)
 
     async def ask_all() -> None:
         async with connection(asked) as session:
@@ -131,52 +194,65 @@ def _bare(world: World, server: Server, in_flight: int) -> list[Figure]:
 
             await asyncio.gather(*(work() for _ in range(in_flight)))
 
-    started, cpu = time.monotonic(), time.process_time()
+    watch = Watch(server)
     asyncio.run(ask_all())
-    took = Took(len(bodies), time.monotonic() - started, time.process_time() - cpu)
-    return [
-        Figure(
-            f"HTTP client alone: share of in flight / latency at {in_flight}",
-            round(took.of_limit(in_flight), 4),
-            "",
-            None,
-        ),
-        Figure(f"HTTP client alone: CPU ms a request at {in_flight}", round(took.cpu_ms, 4), "", None),
-    ]
+    return watch.took(len(bodies))
 
 
-def _side_by_side(world: World, server: Server, in_flight: int, folder: Path, python: str) -> list[Figure]:
-    ours = _ours(world, world.items, server, in_flight, folder / f"ours-{in_flight}")
-    share = ours.of_limit(in_flight)
+def _repeated(world: World, server: Lean, in_flight: int, folder: Path, repeats: int) -> list[Figure]:
+    """Ours and the client alone by turns: the median of all repetitions, and the best of them."""
+    bodies = _bodies(world, world.items)
+    ours, bare = [], []
+    for number in range(repeats):
+        ours.append(_ours(world, world.items, server.url, in_flight, folder / f"ours-{in_flight}-{number}", server))
+        bare.append(_bare(bodies, world, server, in_flight))
+        for name, took in (("all in", ours[-1]), ("client alone", bare[-1])):
+            print(
+                f"{in_flight} in flight, {name}: {took.of_limit(in_flight):.3f} of the limit, {took.per_s:,.0f}/s, CPU "
+                f"{took.cpu_ms:.3f} ms and {took.server_cpu_ms:.3f} of the server; others used {took.others:.2f} cores"
+            )
+    share, cpu_ms = (statistics.median(v) for v in ([t.of_limit(in_flight) for t in ours], [t.cpu_ms for t in ours]))
+    best = max(ours, key=lambda took: took.per_s)
     named = f"at {in_flight} in flight"
-    figures = [
-        Figure(f"items/s {named}", round(ours.per_s, 1), "", None),
-        at_least(f"share of in flight / latency {named}", share, 0.9)
-        if in_flight == 64
-        else Figure(f"share of in flight / latency {named}", round(share, 4), "", None),
-        at_most(f"CPU ms a request, all in, {named}", ours.cpu_ms, 0.5),
-        Figure(f"share of one core that we use {named}", round(ours.cpu_s / ours.seconds, 3), "", None),
-    ]
-    sdk = _sdk(world, server, in_flight, folder, python)
-    if sdk is None:
-        print(f"the openai SDK is not in {python}: left out")
-        return figures
+    free = f"share of in flight / latency {named}"
     return [
-        *figures,
-        Figure(f"openai SDK: items/s {named}", round(sdk.per_s, 1), "", None),
-        Figure(f"openai SDK: CPU ms a request {named}", round(sdk.cpu_ms, 3), "", None),
-        at_least(f"openai SDK's CPU over ours {named}", sdk.cpu_ms / ours.cpu_ms, 4),
+        at_least(free, share, 0.9) if in_flight == 64 else Figure(free, round(share, 4), "", None),
+        Figure(f"best {free}", round(best.of_limit(in_flight), 4), "", None),
+        Figure(f"items/s {named}", round(statistics.median(took.per_s for took in ours), 1), "", None),
+        at_most(f"CPU ms a request, all in, {named}", cpu_ms, 0.5),
+        Figure(f"least CPU ms a request, all in, {named}", round(min(took.cpu_ms for took in ours), 4), "", None),
+        Figure(f"share of its core that we use at best {named}", round(best.cpu_s / best.seconds, 3), "", None),
+        Figure(f"server's CPU ms a request {named}", round(best.server_cpu_ms, 4), "", None),
+        Figure(f"cores that others used at best {named}", round(best.others, 2), "", None),
+        *(
+            Figure(f"HTTP client alone: {what} {named}", round(statistics.median(values), 4), "", None)
+            for what, values in (
+                ("share of in flight / latency", [took.of_limit(in_flight) for took in bare]),
+                ("CPU ms a request", [took.cpu_ms for took in bare]),
+            )
+        ),
     ]
 
 
-def _sdk(world: World, server: Server, in_flight: int, folder: Path, python: str) -> Took | None:
-    """The same requests, as many as take the SDK about as long; None where it is not installed."""
-    items = world.items[: max(600, len(world.items) // 4)]
+def _libraries(world: World, server: Lean, in_flight: int, folder: Path, python: str) -> list[Figure]:
+    """Each library on some of the same requests, with ours on just those before it."""
+    items, figures = world.items[: len(world.items) // 4], []
     bodies = folder / "bodies.jsonl"
     bodies.write_bytes(b"".join(body + b"\n" for body in _bodies(world, items)))
-    command = [python, str(ARM), str(bodies), server.url, str(in_flight)]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return None if said.get("missing") else Took(len(items), said["seconds"], said["cpu_s"])
+    for library in LIBRARIES:
+        ours = _ours(world, items, server.url, in_flight, folder / f"beside-{library}-{in_flight}", server)
+        command = [python, str(ARM), library, str(bodies), server.url, str(in_flight)]
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        if said.get("missing"):
+            print(f"{library} is not in {python}: left out")
+            continue
+        took = Took(len(items), said["seconds"], said["cpu_s"])
+        figures += [
+            Figure(f"{library}: items/s at {in_flight} in flight", round(took.per_s, 1), "", None),
+            Figure(f"{library}: CPU ms a request at {in_flight} in flight", round(took.cpu_ms, 3), "", None),
+            at_least(f"{library}'s CPU over ours at {in_flight} in flight", took.cpu_ms / ours.cpu_ms, 4),
+        ]
+    return figures
 
 
 def _bodies(world: World, items: Sequence[Item]) -> list[bytes]:
@@ -204,7 +280,7 @@ def _at_a_rate_limit(world: World, server: Server, folder: Path) -> list[Figure]
     for name, flow in (("aimd", Flow), ("fixed", FixedFlow)):
         server.statuses()
         with patch("teacher.engine.Flow", flow):  # the one thing that differs
-            took = _ours(world, world.items, server, 256, folder / name)
+            took = _ours(world, world.items, server.url, 256, folder / name)
         shares.append(took.per_s / LIMIT_PER_S)
         refusals.append(server.statuses().get(429, 0))
     print(f"fixed 256 in flight: {shares[1]:.1%} of the limit, {refusals[1]:,} refusals of {len(world.items):,} items")
@@ -215,10 +291,10 @@ def _at_a_rate_limit(world: World, server: Server, folder: Path) -> list[Figure]
     ]
 
 
-def _profiled(world: World, server: Server, folder: Path) -> None:
+def _profiled(world: World, server: Lean, folder: Path) -> None:
     profile = cProfile.Profile()
     profile.enable()
-    took = _ours(world, world.items, server, 64, folder / "profiled")
+    took = _ours(world, world.items, server.url, 64, folder / "profiled", server)
     profile.disable()
     pstats.Stats(profile).sort_stats("tottime").print_stats(35)
     print(took)
