@@ -2,16 +2,17 @@
 
 import errno
 import gc
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, DiskFullError, StillhouseError
+from stillhouse.errors import INTERRUPTED_EXIT_CODE, WAITING_EXIT_CODE, DiskFullError, InputError, StillhouseError
 from stillhouse.task import KindName
 
 EXIT_CODES = """
@@ -42,6 +43,19 @@ StudentOption = Annotated[
     Path | None,
     typer.Option("--student", help="The folder of a student or an export.", show_default="the run's last student"),
 ]
+Threshold = Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")]
+CascadeOption = Annotated[
+    bool, typer.Option("--cascade", help="What the student abstains on goes to the teachers, then to people's desk.")
+]
+TeacherThreshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Of the teachers in a cascade.", show_default="the student's threshold"),
+]
+CascadeBudget = Annotated[
+    float | None,
+    typer.Option("--budget", min=0, help="US dollars the cascade may spend in all.", show_default="the task's budget"),
+]
+ExportTarget = Literal["safetensors", "openvino", "openvino-int8", "onnx"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
@@ -123,6 +137,19 @@ def check(task: TaskFile, as_json: Json = False) -> None:
     with clear_errors():
         found = check_all(task)
         say(found, "\n".join([f"{task}: no mistakes", *(f"  {k}: {v}" for k, v in found.items())]), as_json=as_json)
+
+
+@app.command()
+def bases() -> None:
+    """Models a student can start from, and when to take which: put one into `student.base`.
+
+    Example:
+        stillhouse bases
+
+    """
+    from trainer.presets import table
+
+    print(table())
 
 
 @app.command()
@@ -290,7 +317,10 @@ def label(
     target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write; for a folder, a folder.")],
     text: Annotated[str, typer.Option(help="The column of the texts.", show_default="the task's")] = "",
     id_column: Annotated[str, typer.Option("--id", help="The column of the ids.", show_default="the task's")] = "",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")] = 0.0,
+    threshold: Threshold = 0.0,
+    cascade: CascadeOption = False,
+    teacher_threshold: TeacherThreshold = None,
+    budget: CascadeBudget = None,
     student: StudentOption = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows that a kill can cost.")] = 16_384,
     as_json: Json = False,
@@ -303,23 +333,15 @@ def label(
 
         stillhouse label runs/demo new.parquet out.parquet --threshold 0.8
 
-        stillhouse label runs/demo crawl/ labelled/
+        stillhouse label runs/demo crawl/ labelled/ --threshold 0.8 --cascade --budget 5
 
     """
-    from loop.labeller import label_with
+    from loop.labeller import Asking, label_with
 
     with clear_errors():
-        counts = label_with(
-            run,
-            source,
-            target,
-            text=text,
-            id_column=id_column,
-            threshold=threshold,
-            student=student,
-            shard_rows=shard_rows,
-            quiet=quiet,
-        )
+        asking = Asking(threshold, cascade, teacher_threshold, budget, student)
+        how: dict[str, Any] = {"text": text, "id_column": id_column, "shard_rows": shard_rows, "quiet": quiet}
+        counts = label_with(run, source, target, asking, **how)
         say(counts, labelled_text(counts, target), as_json=as_json)
 
 
@@ -330,7 +352,62 @@ def labelled_text(counts: dict[str, Any], target: Path) -> str:
         lines.append(f"{counts['resumed']:,} of them were labelled by an earlier command that was interrupted")
     if counts["unreadable"]:
         lines.append(f"{counts['unreadable']:,} rows cannot be read and have no label; the first: {counts['problem']}")
+    if "spent_usd" in counts:
+        said = ", ".join(f"{count:,} by {source}" for source, count in sorted(counts["sources"].items()))
+        lines.append(f"{said}; ${counts['spent_usd']:.2f} spent on teachers")
     return "\n".join(lines)
+
+
+@app.command()
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option(help="Others than this machine need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8300,
+    threshold: Threshold = 0.0,
+    cascade: CascadeOption = False,
+    teacher_threshold: TeacherThreshold = None,
+    budget: CascadeBudget = None,
+    student: StudentOption = None,
+    threads: Annotated[int, typer.Option(min=1, help="Batches that the student reads at a time.")] = 1,
+    max_texts: Annotated[int, typer.Option(min=1, help="Texts of one request.")] = 256,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 4 * 2**20,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one request.")] = 30.0,
+) -> None:
+    """Serve the run's last student over HTTP: POST /v1/label, /openapi.json, /health/ready, /metrics.
+
+    Stops at SIGTERM, once everything in flight is answered. A token in STILLHOUSE_SERVE_TOKEN is asked for.
+
+    Examples:
+        stillhouse serve runs/demo
+
+        stillhouse serve runs/demo --threshold 0.8 --cascade --budget 5
+
+    """
+    with clear_errors():
+        need_extra("serve", "fastapi", "uvicorn", "prometheus_client")
+        from loop.labeller import Asking
+        from loop.serve import serve_with
+        from serving.api import Limits
+
+        asking = Asking(threshold, cascade, teacher_threshold, budget, student)
+        limits = Limits(max_bytes, max_texts, timeout)
+
+        def told(address: str) -> None:
+            print(f"serving at {address}", flush=True)
+
+        serve_with(run, asking, host=host, port=port, limits=limits, threads=threads, told=told)
+
+
+def need_extra(extra: str, *packages: str) -> None:
+    """Raises InputError where a package of an extra is not installed."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(
+            "something that this command needs is not installed",
+            expected=", ".join(packages),
+            found=f"no {', '.join(missing)}",
+            fix=f"pip install 'stillhouse[{extra}]'",
+        )
 
 
 @export_app.command("labels")
@@ -348,6 +425,31 @@ def export_labels(
 
     with clear_errors():
         print(f"{write_labels(run, target):,} labels: {target}")
+
+
+@export_app.command("student")
+def export_student(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run, or a student's folder in one.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    to: Annotated[ExportTarget, typer.Option("--to", help="What it is to run on.")] = "safetensors",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """A student as a folder that needs nothing else, compared with the student on texts it was not taught.
+
+    Examples:
+        stillhouse export student runs/demo demo-int8 --to openvino-int8
+
+        stillhouse export student runs/demo demo-merged --to safetensors
+
+    """
+    from loop.export_student import export_of, said_of
+
+    with clear_errors():
+        found = export_of(run, out, to, quiet=quiet)
+        say(found, said_of(found), as_json=as_json)
 
 
 @argilla_app.command("up")

@@ -1,19 +1,23 @@
 """A run's student at work on new texts: found, loaded, and asked as `serving` asks."""
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loop.cascade import Steps, open_cascade
 from loop.progress import Display, Step
 from loop.project import Project, project_of
 from serving.label import SHARD_ROWS, LabelCounts, label_file
-from serving.label_shard import Labelling
+from serving.label_shard import Labelling, NextStep
 from serving.student import labeller_of
 from stillhouse.errors import InputError
 from stillhouse.store import Store
-from trainer.artifact import model_id_of
+from trainer.engines import model_id_in
 
 LINE_EVERY_S = 30.0
 
@@ -32,36 +36,62 @@ def student_folder(project: Project) -> Path:
     return project.folder / rounds[-1].student_dir
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked of a student: when it abstains, and whether what it abstains on goes on to teachers and people.
+
+    `teacher_threshold` is the teachers' own, None the student's; `budget_usd` is the cascade's, None the task's.
+    """
+
+    threshold: float = 0.0
+    cascade: bool = False
+    teacher_threshold: float | None = None
+    budget_usd: float | None = None
+    student: Path | None = None
+
+    def steps(self, project: Project, *, waited_for: bool = False) -> AbstractContextManager[Steps | None]:
+        if not self.cascade:
+            return nullcontext()
+        threshold = self.threshold if self.teacher_threshold is None else self.teacher_threshold
+        return open_cascade(project, threshold=threshold, budget_usd=self.budget_usd, waited_for=waited_for)
+
+
 def label_with(
     folder: Path,
     source: Path,
     target: Path,
+    asking: Asking,
     *,
-    text: str,
-    id_column: str,
-    threshold: float,
-    quiet: bool,
-    student: Path | None = None,
+    text: str = "",
+    id_column: str = "",
+    quiet: bool = False,
     shard_rows: int = SHARD_ROWS,
 ) -> dict[str, Any]:
-    """Label a file, or a folder of Parquet, with the last student of a run, or with the one in the folder `student`."""
+    """Label a file, or a folder of Parquet, with the last student of a run (or that in the folder `asking.student`)."""
     project = project_of(folder)
-    where = student or student_folder(project)
-    data = project.task.data.model_copy(
-        update={"text": text or project.task.data.text, "id": id_column or project.task.data.id}
-    )
-    how = Labelling(
-        student=labeller_of(where, project.kind),
-        kind=project.kind,
-        data=data,
-        home=project.home,
-        model_id=model_id_of(where),
-        threshold=threshold,
-    )
+    task, where = project.task, asking.student or student_folder(project)
+    data = task.data.model_copy(update={"text": text or task.data.text, "id": id_column or task.data.id})
     display = Display(quiet=quiet)
-    with display.bar("labelling", None) as bar:
-        counts = label_file(how, source, target, shard_rows=shard_rows, progress=paced(display, bar))
-    return found(counts, how.model_id)
+    with asking.steps(project) as steps, asyncio.Runner() as runner:
+        how = Labelling(
+            student=labeller_of(where, project.kind),
+            kind=project.kind,
+            data=data,
+            home=project.home,
+            model_id=model_id_in(where),
+            threshold=asking.threshold,
+            next_step=_in(runner, steps) if steps else None,
+            next_id=steps.key if steps else "",
+            metadata=task.privacy.name_columns if steps and task.privacy else (),
+        )
+        with display.bar("labelling", None) as bar:
+            counts = label_file(how, source, target, shard_rows=shard_rows, progress=paced(display, bar))
+        spent = {"spent_usd": round(steps.spent_usd, 6)} if steps else {}
+    return {**found(counts, how.model_id), **spent}
+
+
+def _in(runner: asyncio.Runner, steps: Steps) -> NextStep:
+    return lambda items, firsts: runner.run(steps.cascade.settle(items, firsts))
 
 
 def paced(display: Display, bar: Step) -> Callable[[int, int], None]:

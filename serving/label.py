@@ -165,14 +165,15 @@ def _told(progress: Callable[[int, int], None], total: int) -> Progress:
 
 def run_id_of_labels(how: Labelling, source: Path, shard_rows: int) -> str:
     """Changes with whatever could change a row of the output."""
-    convert = how.home.joinpath(*(how.data.convert or "").partition(":")[0].split(".")).with_suffix(".py")
+    module = (how.data.convert or "").partition(":")[0]
+    convert = how.home.joinpath(*module.split(".")).with_suffix(".py") if module else None
     return run_id_for(
         source,
         format=FORMAT,
         model=how.model_id,
         task=how.kind.task.schema_hash(),
         data=how.data.model_dump(mode="json"),
-        convert=hashlib.sha256(convert.read_bytes()).hexdigest() if convert.is_file() else "",
+        convert=hashlib.sha256(convert.read_bytes()).hexdigest() if convert and convert.is_file() else "",
         threshold=how.threshold,
         next_step=how.next_id,
         rows=[shard_rows, how.chunk_rows],

@@ -47,6 +47,7 @@ class Labelling:
 
     `next_step` gets what the student abstained on (items and verdicts) and gives its verdicts; with it the rows have
     the columns source and cost_usd too, and `next_id` says in words what its verdicts depend on.
+    `metadata` are columns that it needs.
     """
 
     student: Predicts
@@ -57,6 +58,7 @@ class Labelling:
     threshold: float = 0.0
     next_step: NextStep | None = None
     next_id: str = ""
+    metadata: tuple[str, ...] = ()
     chunk_rows: int = CHUNK_ROWS
 
     def __post_init__(self) -> None:
@@ -70,8 +72,8 @@ class Labelling:
         return tuple(name for name in COLUMNS if self.next_step or name not in OF_CASCADES)
 
     def reading(self) -> Reading:
-        # What is read here is neither shown to people nor sent to a teacher by itself: no metadata, no limit of length.
-        return Reading(self.data.model_copy(update={"metadata": (), "max_chars": sys.maxsize}), self.home)
+        # What is read here is not shown to people by itself: no metadata but what was asked for, no limit of length.
+        return Reading(self.data.model_copy(update={"metadata": self.metadata, "max_chars": sys.maxsize}), self.home)
 
 
 @dataclass(frozen=True, slots=True)

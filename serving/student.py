@@ -67,11 +67,11 @@ def loaded(folder: Path, kind: Kind, base: Base | None = None) -> Trained:
     return load_student(folder, base=base)
 
 
-def labeller_of(folder: Path, kind: Kind) -> Labeller:
-    """The student or export in a folder, whatever it is. Raises ModelError."""
+def labeller_of(folder: Path, kind: Kind, base: Base | None = None) -> Labeller:
+    """The student or export in a folder, whatever it is. `base` stands for the one a student names. Raises ModelError."""
     if is_export(folder):
         return Labeller(predictor(folder), kind)
-    return Labeller(loaded(folder, kind), kind)
+    return Labeller(loaded(folder, kind, base), kind)
 
 
 def task_in(folder: Path) -> Task:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loop.labeller import label_with
+from loop.labeller import Asking, label_with
 from loop.project import Project, open_project, read_gold, read_pool
 from stillhouse.records import Item, Value
 from tests.loop.kind_worlds import BATCH, GOLD, HUMAN_LABELS, KINDS, POOL, write_kind_world
@@ -131,7 +131,7 @@ def test_the_student_labels_a_file(finished: tuple[str, World], tmp_path: Path, 
     """Each row gets a value of the kind, in CSV as JSON where it is no name; nothing is unreadable."""
     name, world = finished
     target = tmp_path / f"out{suffix}"
-    counts = label_with(world.run, world.gold, target, text="", id_column="", threshold=0.0, quiet=True)
+    counts = label_with(world.run, world.gold, target, Asking(), quiet=True)
     assert (counts["rows"], counts["abstained"], counts["unreadable"], counts["problem"]) == (GOLD, 0, 0, "")
     project = project_of(world)
     gold = read_gold(project, [])
@@ -200,7 +200,7 @@ def test_a_student_that_writes_ends_a_run_and_labels_a_file(tmp_path: Path) -> N
     result = world.go()
     assert result.exit_code == 0, result.output
     target = tmp_path / "labelled.jsonl"
-    label_with(world.run, tmp_path / "gold.jsonl", target, text="", id_column="", threshold=0.0, quiet=True)
+    label_with(world.run, tmp_path / "gold.jsonl", target, Asking(), quiet=True)
     gold = read_gold(project_of(world), [])
     assert gold is not None
     items = {item.id: item for item in gold.items}
