@@ -63,9 +63,11 @@ class Library:
             count=teacher.demonstrations,
             cosine=self.project.task.selection.near_duplicate_cosine,
         )
-        return {
-            item.id: tuple(self.answered[row] for row in rows) for item, rows in zip(items, chosen, strict=True) if rows
+        shown = {
+            item.id: tuple(self.answered[row] for row in rows if _words(self.answered[row].item) != _words(item))
+            for item, rows in zip(items, chosen, strict=True)
         }
+        return {item_id: examples for item_id, examples in shown.items() if examples}
 
     def candidates(self, teacher: Teacher, items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
         """The labels that may fit each item, the likeliest first; none where all are to be shown.
@@ -154,6 +156,11 @@ class Library:
     @cached_property
     def _described(self) -> NDArray[np.float32]:
         return features_of(self.project, self.base, Inputs(label_words(self.project.task)), self.display, "labels")
+
+
+def _words(item: Item) -> tuple[str, ...]:
+    """What makes two items one question to a reader; a base may see all texts alike, or a task keep near copies."""
+    return tuple(" ".join(text.casefold().split()) for text in (item.text, item.pair))
 
 
 def label_words(task: Task) -> list[str]:

@@ -131,12 +131,20 @@ class Teacher(Frozen):
     @model_validator(mode="after")
     def _can_be_shown(self) -> "Teacher":
         where = f"teachers: {self.name!r}"
-        if self.demonstrations and (self.by_likelihood or self.api in DECISION_APIS):
+        if (self.demonstrations or self.temperature is not None) and (self.by_likelihood or self.api in DECISION_APIS):
             raise ValueError(
-                f"{where}: expected demonstrations = 0, because neither local models nor decision endpoints take examples"
+                f"{where}: expected neither demonstrations nor temperature, because neither local models that are read by "
+                "likelihood nor decision endpoints take any"
             )
-        if self.second_order_share and self.by_likelihood:
-            raise ValueError(f"{where}: expected second_order_share = 0, because a local model is asked once")
+        if self.second_order_share and (self.by_likelihood or self.demonstrations):
+            raise ValueError(
+                f"{where}: expected second_order_share = 0, because "
+                + (
+                    "examples are what this teacher is asked again with"
+                    if self.demonstrations
+                    else "a local model is asked once"
+                )
+            )
         return self
 
 

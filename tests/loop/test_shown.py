@@ -140,6 +140,18 @@ def test_examples_wait_for_enough_answers(tmp_path: Path) -> None:
         assert set(vote.demonstrations) <= allowed - {item_id}
 
 
+def test_a_copy_of_an_item_is_no_example_for_it(tmp_path: Path) -> None:
+    """Whatever the base sees in it, and however near texts may be: its answer would be the item's."""
+    with asking(tmp_path, PromptServer(doubtful), demonstrations=2) as (world, project, store, pool):
+        answer(store, pool[:10], world)
+        copies = [replace(item, id=f"copy of {item.id}", text=f"  {item.text.upper()}") for item in pool[:10]]
+        few = project.task.teachers[1]
+        shown = library(project, store, pool).demonstrations(few, copies)
+    for item in pool[:10]:
+        assert item.id not in {each.item.id for each in shown.get(f"copy of {item.id}", ())}
+    assert shown
+
+
 def test_each_round_asks_again_what_is_doubted_most(tmp_path: Path) -> None:
     """A tenth, with the examples of that round; a round that is repeated asks nobody, and answers that are no examples change
     nothing.

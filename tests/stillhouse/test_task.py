@@ -199,3 +199,24 @@ def test_the_question_suits_the_kind_unless_the_team_writes_its_own(tmp_path: Pa
     assert load_task(_written(tmp_path, text + more + REST)).question == QUESTIONS[kind]  # type: ignore[index]
     own = 'question = "Who is meant?"\n'
     assert load_task(_written(tmp_path, text + own + more + REST)).question == "Who is meant?"
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("demonstrations = 8\n", "expected one with demonstrations = 0"),
+        ('api = "systemone"\ntemperature = 0.5\n', "expected neither demonstrations nor temperature"),
+        ('local = "model"\nsecond_order_share = 0.1\n', "because a local model is asked once"),
+    ],
+)
+def test_what_a_teacher_cannot_be_shown_is_told(tmp_path: Path, table: str, found: str) -> None:
+    """Examples need somebody who begins without; models that write nothing have neither temperature nor orders."""
+    (problem,) = _problems(tmp_path, TOP + LABELS + REST + table)
+    assert found in problem
+
+
+def test_a_second_order_is_for_labels_of_a_text(tmp_path: Path) -> None:
+    """Other kinds have no distribution whose mean could be taken."""
+    text = TOP + 'kind = "spans"\n' + LABELS + REST + "second_order_share = 0.1\n"
+    (problem,) = _problems(tmp_path, text)
+    assert 'second_order_share is for labels of a text, found kind "spans"' in problem
