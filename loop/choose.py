@@ -7,6 +7,7 @@ import numpy as np
 
 from loop.learn import quick_student
 from loop.project import Project
+from loop.risk import needs_audit
 from loop.view import View
 from selector.batch import choose_batch
 from selector.uncertainty import Signals, signals
@@ -33,8 +34,15 @@ def next_picks(project: Project, view: View, picked: Collection[str], number: in
 
 
 def is_audit(project: Project, view: View, number: int) -> bool:
-    """Whether the batch is all random: the first, where the teacher's variants agree at the target accuracy."""
-    return number == 1 and view.corpus.votes.agreement() >= project.task.stop.target_accuracy
+    """Whether the batch is all random: the first, where the teacher's variants agree at the target accuracy, or where an
+    error is to be promised and there is no gold to certify it on.
+    """
+    return number == 1 and (needs_audit(project) or agree(project, view))
+
+
+def agree(project: Project, view: View) -> bool:
+    """Whether the teacher's variants agree at the target accuracy."""
+    return view.corpus.votes.agreement() >= project.task.stop.target_accuracy
 
 
 def signals_of(view: View, student: Floats) -> Signals:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kinds.kind import Kind
 from loop.progress import Display
 from loop.project import Project
+from loop.risk import Judges, risk_scores, silent_rows
 from loop.view import View, inputs_of, penalty_of
 from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.settings import Student
@@ -23,6 +24,7 @@ from trainer.generative import UnitStudent, fit_generative
 from trainer.inputs import Inputs
 from trainer.linear import fit_linear, out_of_fold
 from trainer.pace import Pace, Progress
+from trainer.risk import RiskScores, bounds_to_report
 from trainer.student import FittedStudent, HeldOut, fit_student
 
 HELD_OUT_SHARE = 0.1
@@ -68,14 +70,23 @@ def features_of(project: Project, base: Base, inputs: Inputs, display: Display, 
     return made.vectors
 
 
-def train(project: Project, base: Base, view: View, round_number: int, recipe: Recipe, display: Display) -> Trained:
+def train(
+    project: Project,
+    base: Base,
+    view: View,
+    round_number: int,
+    recipe: Recipe,
+    display: Display,
+    judges: Judges | None = None,
+) -> Trained:
     """The student of a round: loaded if this very lesson has been learned already, else trained and saved.
 
     A random tenth of the pool is held out to choose the recipe and to calibrate, judged by what is believed of it
     (people's answers where there are some). It is random, so unlike the answers it looks like what will be labelled.
+    `judges` say on which items, that must not teach it, its errors can be certified; `view` has not seen their answers.
     """
     folder = project.student(round_number)
-    key = lesson_key(project, view, recipe)
+    key = lesson_key(project, view, recipe) + (judges.key() if judges else "")
     if is_complete(folder) and _key_of(folder / "metrics.json") == key:
         return loaded(folder, view.kind, None if recipe == "generate" else base)
     teach = _writer if recipe == "generate" else _pointer
@@ -84,27 +95,32 @@ def train(project: Project, base: Base, view: View, round_number: int, recipe: R
         def progress(pace: Pace) -> None:
             bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}")
 
-        student = teach(project, base, view, recipe, progress)
+        student = teach(project, base, view, recipe, silent_rows(view, judges), progress)
         bar(100, said_of(student))
+    risk = risk_scores(view.kind, student, judges) if judges and judges.items else None
     save_student(
         student.student if isinstance(student, UnitStudent) else student,
         folder,
         task_json=project.task.model_dump_json(indent=1),
         metrics={"lesson": key, **student.facts},
-        card=card_of(project, view, student),
+        card=card_of(project, view, student, risk),
+        risk=risk,
     )
     shutil.rmtree(project.folder / TRAINING, ignore_errors=True)
     return student
 
 
-def _pointer(project: Project, base: Base, view: View, recipe: Recipe, progress: Progress) -> Trained:
+def _pointer(
+    project: Project, base: Base, view: View, recipe: Recipe, silent: NDArray[np.bool_], progress: Progress
+) -> Trained:
     """A head on the base, with or without an adapter: it labels units."""
     assert recipe != "generate"
     taught, held = lesson(view, project.task.student), held_out_rows(project, view)
+    held = held[~silent[held]]
     student = fit_student(
         inputs_of(view.kind, view.items, view.corpus.layout),
         taught.targets,
-        taught.weights,
+        np.where(silent, 0.0, taught.weights),
         view.kind.columns,
         project.task.student,
         width=view.kind.width,
@@ -121,10 +137,18 @@ def _pointer(project: Project, base: Base, view: View, recipe: Recipe, progress:
     return replace(student, thresholds=tuple(float(t) for t in view.thresholds))
 
 
-def _writer(project: Project, base: Base, view: View, recipe: Recipe, progress: Progress) -> Trained:  # noqa: ARG001
+def _writer(
+    project: Project,
+    base: Base,  # noqa: ARG001
+    view: View,
+    recipe: Recipe,  # noqa: ARG001
+    silent: NDArray[np.bool_],
+    progress: Progress,
+) -> Trained:
     """A decoder that writes the fields: taught what is delivered, the surer the more."""
     settings = project.task.student
     weights = np.where(view.answered, settings.answer_weight, 1.0 - view.expected_error)
+    weights[np.unique(view.corpus.layout.item_of[silent])] = 0.0
     normal = (view.kind.normal(item, value) for item, value in zip(view.items, view.delivered, strict=True))
     values = [value for value in normal if isinstance(value, dict)]  # those of the kind "fields" are
     student = fit_generative(
@@ -186,7 +210,7 @@ def _key_of(path: Path) -> str:
     return str(json.loads(path.read_text(encoding="utf-8")).get("lesson", ""))
 
 
-def card_of(project: Project, view: View, student: Trained) -> str:
+def card_of(project: Project, view: View, student: Trained, risk: RiskScores | None = None) -> str:
     task, answered = project.task, int(view.answered.sum())
     recorded = [teacher.name for teacher in task.teachers if teacher.recording]
     return model_card(
@@ -197,6 +221,7 @@ def card_of(project: Project, view: View, student: Trained) -> str:
         metrics={},
         rehearsed_answers=answered if task.desk.rehearse else 0,
         recorded_teacher=", ".join(recorded) or None,
+        bounds=bounds_to_report(risk, task.stop.confidence, task.student.max_error) if risk else (),
     )
 
 

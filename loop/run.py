@@ -11,14 +11,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kinds.kind import Layout
-from loop.choose import is_audit, next_picks
+from loop.choose import agree, is_audit, next_picks
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
-from loop.learn import Trained, base_of, features_of, recipe_of, train
+from loop.learn import Recipe, Trained, base_of, features_of, recipe_of, train
 from loop.library import library_of
 from loop.progress import Display
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool, same_task
+from loop.risk import audit_words, judges_of, taught_view
 from loop.teach import ask_teachers, ask_with_examples
 from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
 from stillhouse.probabilities import Floats
@@ -54,6 +55,7 @@ class Loop:
     gold: GoldView | None
     known: dict[str, Value] | None
     last: tuple[View, Trained, Evaluation] | None = field(default=None)
+    on_gold: tuple[str, Floats] | None = field(default=None)  # of which student, and what it says of gold
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -155,7 +157,7 @@ def _learn(loop: Loop, number: int) -> Decision:
     )
     decision = decide(loop.project.task, standing)
     recipe = recipe_of(loop.project, last=decision.stop)
-    student = train(loop.project, loop.base, view, number, recipe, loop.display)
+    student = _taught(loop, view, number, recipe)
     evaluation = _evaluated(loop, view, student, number)
     record = RoundRecord(
         round=number,
@@ -197,15 +199,30 @@ def last_round_of(loop: Loop, number: int) -> None:
     """What a finished round left, for a report after the fact: the student is loaded, not trained."""
     view = loop.view()
     recipe = recipe_of(loop.project, last=loop.store.rounds()[number].decision == "stop")
-    student = train(loop.project, loop.base, view, number, recipe, loop.display)
+    student = _taught(loop, view, number, recipe)
     loop.last = (view, student, _evaluated(loop, view, student, number))
 
 
-def _evaluated(loop: Loop, view: View, student: Trained, number: int) -> Evaluation:
-    gold_probs = None
-    if loop.gold is not None:
+def _taught(loop: Loop, view: View, number: int, recipe: Recipe) -> Trained:
+    """The round's student; what its errors can be certified on is kept from it."""
+    gold = None if loop.gold is None else loop.gold.gold
+    judges = judges_of(loop.project, view, loop.store.picks(), gold, lambda student: _on_gold(loop, student))
+    taught = taught_view(loop.project, view, loop.store.answers(), judges)
+    return train(loop.project, loop.base, taught, number, recipe, loop.display, judges)
+
+
+def _on_gold(loop: Loop, student: Trained) -> Floats:
+    """(u, k): what the student says of gold, asked once."""
+    assert loop.gold is not None
+    if loop.on_gold is None or loop.on_gold[0] != student.model_id:
         corpus = loop.gold.corpus
-        gold_probs = student.predict(inputs_of(corpus.kind, corpus.items, corpus.layout)).astype(np.float64)
+        said = student.predict(inputs_of(corpus.kind, corpus.items, corpus.layout)).astype(np.float64)
+        loop.on_gold = (student.model_id, said)
+    return loop.on_gold[1]
+
+
+def _evaluated(loop: Loop, view: View, student: Trained, number: int) -> Evaluation:
+    gold_probs = None if loop.gold is None else _on_gold(loop, student)
     evaluation = evaluate(
         loop.project,
         view,
@@ -231,7 +248,9 @@ def _choose(loop: Loop, number: int) -> None:
     size = task.selection.batch
     if task.budget.human_labels is not None:
         size = min(size, task.budget.human_labels - len(view.labels))
-    if is_audit(loop.project, view, number):
+    if is_audit(loop.project, view, number) and not agree(loop.project, view):
+        loop.display.line(f"  {audit_words(loop.project, size)}")
+    elif is_audit(loop.project, view, number):
         agreement = loop.corpus.votes.agreement()
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"

@@ -120,7 +120,9 @@ class Teacher(Frozen):
                 f"teachers: {self.name!r}: expected local, and neither batch nor another api, because vllm runs that model here"
             )
         if self.vllm and self.vllm.get("trust_remote_code"):
-            raise ValueError(f"teachers: {self.name!r}: expected no trust_remote_code: code that comes with a model is not run")
+            raise ValueError(
+                f"teachers: {self.name!r}: expected no trust_remote_code: code that comes with a model is not run"
+            )
         return self
 
     @property
@@ -226,7 +228,9 @@ class Student(Frozen):
     one after another and their probabilities averaged. `class_balance` 1 weighs rare labels up to the weight of
     frequent ones, 0 not at all. `answer_weight` is the weight of a person's answer beside 1 for a
     believed label; `target_sharpness` the power believed distributions are raised to. `epochs` is 1 for labels of whole
-    texts, and EPOCHS of the kind where tokens are labelled, unless it is given.
+    texts, and EPOCHS of the kind where tokens are labelled, unless it is given. `max_error` is the share that may be wrong
+    where the student answers: the threshold that promises it is certified with `stop.confidence`, on gold, or without
+    gold on a first batch that is all random and teaches the student nothing.
     """
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
@@ -250,6 +254,7 @@ class Student(Frozen):
     answer_weight: PositiveFloat = 1.0
     target_sharpness: PositiveFloat = 2.0
     folds: Annotated[int, Field(ge=2)] = 5
+    max_error: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     threads: PositiveInt = 2
 
 

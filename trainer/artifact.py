@@ -22,6 +22,7 @@ from trainer.linear import LinearHead
 from trainer.lora import with_adapter
 from trainer.members import read_adapter, read_members, write_adapter, write_members
 from trainer.reader import Bounds
+from trainer.risk import RiskScores
 from trainer.student import FittedStudent
 
 __all__ = [
@@ -31,10 +32,11 @@ __all__ = [
     "model_card",
     "model_id_of",
     "recipe_in",
+    "risk_in",
     "save_student",
 ]
 
-MANIFEST = "manifest.json"
+MANIFEST, RISK = "manifest.json", "risk.json"
 FORMAT = 2
 READABLE = (1, 2)  # 1 knew one label a text only
 
@@ -46,8 +48,9 @@ def save_student(
     task_json: str,
     metrics: Mapping[str, Any],
     card: str,
+    risk: RiskScores | None = None,
 ) -> str:
-    """Write the student to `folder` and give its model id back.
+    """Write the student to `folder` and give its model id back. `risk` is what an error can be certified on.
 
     All is written beside `folder` first, the manifest (sha256 of each file) last, and moved there as a whole: a folder
     that was there before is replaced. Raises DiskFullError or ModelError where it cannot be written.
@@ -56,6 +59,8 @@ def save_student(
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         try:
+            if risk is not None:
+                (part / RISK).write_text(risk.to_json(), encoding="utf-8")
             _write(student, part, task_json, metrics, card)
             _move(part, folder)
         finally:
@@ -121,6 +126,15 @@ def recipe_in(folder: Path) -> str:
     """The recipe of the student in `folder`, without loading it. Raises ModelError where it is incomplete or changed."""
     _verified(folder)
     return str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["recipe"])
+
+
+def risk_in(folder: Path) -> RiskScores | None:
+    """What an error of the student in `folder` can be certified on; None where nothing was kept. Raises ModelError where
+    the folder is incomplete or changed.
+    """
+    _verified(folder)
+    path = folder / RISK
+    return RiskScores.of_json(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _opened(folder: Path, *, writes: bool) -> tuple[dict[str, Any], dict[str, Any], Student]:

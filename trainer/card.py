@@ -1,9 +1,10 @@
 """The model card: what a student is, what it was taught by, how good it is, and what it is not for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.generative import GenerativeStudent
+from trainer.risk import Bound
 from trainer.student import FittedStudent
 
 INHERITED = (
@@ -21,11 +22,12 @@ def model_card(
     metrics: Mapping[str, Any],
     rehearsed_answers: int = 0,
     recorded_teacher: str | None = None,
+    bounds: Sequence[Bound] = (),
 ) -> str:
     """Markdown. `taught_by` counts texts by source ("teacher", "people"); `metrics` are numbers, or intervals as
     their JSON ({value, lo, hi, n, on, method}).
 
-    `rehearsed_answers` are those of simulated experts, `recorded_teacher` the name of a teacher that was played back.
+    `bounds` are errors wished for and the thresholds that promise them. `rehearsed_answers` are those of simulated experts, `recorded_teacher` the name of a teacher that was played back.
     """
     parts = [
         f"# {name}\n\n{question}\n\nModel id `{student.model_id}`, made by Stillhouse.",
@@ -33,6 +35,7 @@ def model_card(
         "## What it was taught by\n\n" + _sources(taught_by, rehearsed_answers, recorded_teacher),
         "## How it was made\n\n" + _making(student),
         "## How good it is\n\n" + _figures(metrics),
+        *(["## From where on it may be trusted\n\n" + _promises(bounds)] if bounds else []),
         f"## Intended use\n\nTo answer this one question on texts like the ones it was taught by: {question}\n"
         "## Limits\n\n" + _limits(student),
     ]
@@ -124,6 +127,22 @@ def _figure(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value) if isinstance(value, int | str) else ""
+
+
+def _promises(bounds: Sequence[Bound]) -> str:
+    first = bounds[0]
+    rows = [
+        f"| {100 * bound.max_error:g} % | none: {bound.why} | |"
+        if bound.threshold is None
+        else f"| {100 * bound.max_error:g} % | {bound.threshold:.4g} | {bound.answered} of {bound.n}, {bound.errors:g} wrong |"
+        for bound in bounds
+    ]
+    intro = (
+        f"Answering from this probability on, it is wrong at most so often where it answers, with {first.confidence:.0%} "
+        f"confidence each. Certified on {first.on}. It holds for texts drawn like those, and for this very student."
+    )
+    header = ["| Wrong at most | Answers from | Of those certified on |", "| --- | --- | --- |"]
+    return "\n".join([intro, "", *header, *rows])
 
 
 def _limits(student: FittedStudent | GenerativeStudent) -> str:

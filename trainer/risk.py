@@ -5,28 +5,31 @@ test of "the error among what is answered here exceeds the wish", until the firs
 student is worth, the chance that the threshold taken breaks its promise is at most 1 - confidence. That holds if
 
 - the items were drawn uniformly from texts like the ones to be labelled, without regard to how hard they are;
-- their answers have not taught, chosen or calibrated this student;
-- the thresholds tried were set without them: they come from how sure the student is of other items.
+- their answers have not taught, chosen or calibrated this student.
+
+The thresholds are those at which 1, 2, 3 ... steps of the items themselves are answered. That costs nothing: where the
+true error among the answered first comes to exceed the wish it is equal to it, so the errors down to that threshold are
+binomial with the wish as their chance, however many items happen to lie there. (It takes probabilities that differ; with
+many equal ones it is an approximation, which simulations show to be safe: tests/trainer/test_risk.py.)
 
 Each wish (error, confidence) is a promise by itself; who tries many and keeps the one that suits has tested too often.
 """
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 
-STEPS = 20  # thresholds from the first to the one that answers everything
+STEPS = 40  # thresholds from the first to the one that answers everything
 # The first threshold answers half as many items again as a student without an error would need: with fewer one error
-# ends the search, with more the search begins where errors are (simulated: 1.1, 1.5, 2 and 3 times).
+# ends the search, with more the search begins where errors are (simulated with 1.1, 1.5, 2 and 2.5).
 HEADROOM = 1.5
 REPORTED = (0.01, 0.02, 0.03, 0.05, 0.1)
 
@@ -34,26 +37,24 @@ REPORTED = (0.01, 0.02, 0.03, 0.05, 0.1)
 @dataclass(frozen=True, slots=True, eq=False)
 class RiskScores:
     """What can be certified on. `sure` (n,) is how sure the student is of each item (its expected score), `error` (n,) is
-    1 - the score it got; `elsewhere` (m,) how sure it is of other items, without answers; `on` says which items; `whole`
-    that an item is right or wrong and nothing between.
+    1 - the score it got; `on` says which items; `whole` that an item is right or wrong and nothing between.
     """
 
     sure: NDArray[np.float64]
     error: NDArray[np.float64]
-    elsewhere: NDArray[np.float64]
     on: str
     whole: bool
 
     def to_json(self) -> str:
-        lists = {"sure": self.sure.tolist(), "error": self.error.tolist(), "elsewhere": self.elsewhere.tolist()}
-        return json.dumps({"on": self.on, "whole": self.whole, **lists}, ensure_ascii=False, allow_nan=False) + "\n"
+        kept = {"on": self.on, "whole": self.whole, "sure": self.sure.tolist(), "error": self.error.tolist()}
+        return json.dumps(kept, ensure_ascii=False, allow_nan=False) + "\n"
 
     @staticmethod
     def of_json(text: str) -> "RiskScores":
         """Raises ValueError, KeyError or TypeError where it is no such file."""
         read = json.loads(text)
-        sure, error, elsewhere = (np.array(read[name], np.float64) for name in ("sure", "error", "elsewhere"))
-        return RiskScores(sure, error, elsewhere, str(read["on"]), bool(read["whole"]))
+        sure, error = (np.array(read[name], np.float64) for name in ("sure", "error"))
+        return RiskScores(sure, error, str(read["on"]), bool(read["whole"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,8 @@ def certified_threshold(scores: RiskScores, max_error: float, confidence: float)
         )
     n, least = len(scores.sure), fewest_items(max_error, confidence)
     found, tried = None, (0, 0.0)
-    for threshold in thresholds_to_try(scores, least):
-        answers = scores.sure >= threshold
-        errors = scores.error[answers]
+    for threshold in thresholds_to_try(scores.sure, least):
+        errors = scores.error[scores.sure >= threshold]
         if p_value(errors, max_error, whole=scores.whole) > 1 - confidence:
             break
         found, tried = float(threshold), (len(errors), float(errors.sum()))
@@ -109,16 +109,19 @@ def certified_threshold(scores: RiskScores, max_error: float, confidence: float)
     return Bound(max_error, confidence, found, n, *tried, scores.on)
 
 
-def thresholds_to_try(scores: RiskScores, least: int) -> NDArray[np.float64]:
-    """Falling thresholds, the last 0; none where even all items are too few. No score of the items has a part in it."""
-    n = len(scores.sure)
+def thresholds_to_try(sure: Floats, least: int) -> NDArray[np.float64]:
+    """Falling thresholds, the last 0; none where all items (n,) are too few. How right they are has no part in it."""
+    n = len(sure)
     if n < least:
         return np.empty(0)
-    if not len(scores.elsewhere):
-        return np.zeros(1)
-    first = min(HEADROOM * least / n, (1 + least / n) / 2)
-    shares = np.linspace(first, 1.0, STEPS)
-    return np.append(np.quantile(scores.elsewhere, 1 - shares[:-1]), 0.0)
+    counts = np.unique(np.linspace(_first(n, least), n, STEPS).round().astype(int))
+    falling = np.sort(sure)[::-1]
+    return np.append(falling[counts[:-1] - 1], 0.0)
+
+
+def _first(n: int, least: int) -> int:
+    """How many of n items the first threshold answers."""
+    return math.ceil(min(HEADROOM * least, (n + least) / 2))
 
 
 def p_value(errors: Floats, max_error: float, *, whole: bool) -> float:
@@ -131,10 +134,10 @@ def p_value(errors: Floats, max_error: float, *, whole: bool) -> float:
     if m == 0:
         return 1.0
     if whole:
-        return float(binom.cdf(round(seen), m, max_error))
+        return float(bdtr(round(seen), m, max_error))
     mean = min(seen / m, max_error)
     hoeffding = math.exp(-m * _relative_entropy(mean, max_error))
-    bentkus = math.e * float(binom.cdf(math.ceil(seen - 1e-9), m, max_error))
+    bentkus = math.e * float(bdtr(math.ceil(seen - 1e-9), m, max_error))
     return min(hoeffding, bentkus, 1.0)
 
 
@@ -151,7 +154,7 @@ def _why_not(scores: RiskScores, max_error: float, confidence: float, least: int
             f"{n} answers are too few: {max_error:g} with confidence {confidence:g} takes at least {least}, even where "
             "nothing is wrong"
         )
-    surest = np.argsort(-scores.sure, kind="stable")[: min(n, math.ceil(HEADROOM * least))]
+    surest = np.argsort(-scores.sure, kind="stable")[: _first(n, least)]
     wrong = float(scores.error[surest].sum())
     return (
         f"of the {len(surest)} items it is surest of, {wrong:g} are wrong, which is too many to promise {max_error:g}"
@@ -161,16 +164,3 @@ def _why_not(scores: RiskScores, max_error: float, confidence: float, least: int
 def bounds_to_report(scores: RiskScores, confidence: float, wished: float | None = None) -> tuple[Bound, ...]:
     """For a page: the wish, or where there is none, the usual errors from 1 to 10 %, each a promise by itself."""
     return tuple(certified_threshold(scores, error, confidence) for error in ((wished,) if wished else REPORTED))
-
-
-def as_table(bounds: tuple[Bound, ...] | list[Bound]) -> list[Mapping[str, str]]:
-    """Rows of a page: the error promised, the threshold, how much it answers, what was seen."""
-    return [
-        {
-            "at most": f"{100 * bound.max_error:g} %",
-            "answer from": "none: " + bound.why if bound.threshold is None else f"{bound.threshold:.4g}",
-            "answered": f"{bound.answered} of {bound.n}",
-            "wrong": f"{bound.errors:g}",
-        }
-        for bound in bounds
-    ]
