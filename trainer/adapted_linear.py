@@ -60,7 +60,7 @@ class _Layer:
         rows = x.to(self.summed.dtype).flatten(0, -2)
         bias = None if self.base.bias is None else self.base.bias.to(rows.dtype)
         out: torch.Tensor = _Adapted.apply(rows, self.summed, bias, self.down, self.up, self.scale)  # type: ignore[no-untyped-call]
-        return out.unflatten(0, x.shape[:-1])
+        return out.view(*x.shape[:-1], -1)
 
 
 def add_adapters(model: Any, dtype: torch.dtype = torch.float32) -> Callable[[], None]:

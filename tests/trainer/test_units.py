@@ -45,7 +45,7 @@ def focused(n: int = 60) -> tuple[Inputs, NDArray[np.int64]]:
     return Inputs(inputs.texts, spans=inputs.spans, focus=focus), np.concatenate(places)
 
 
-def tagger(base: Base, recipe: Literal["auto", "head", "lora"], n: int = 60, **changes: Any) -> FittedStudent:
+def tagger(base: Base, recipe: Literal["auto"] | Recipe, n: int = 60, **changes: Any) -> FittedStudent:
     inputs, tags = tagged(n)
     held = np.arange(inputs.starts[10])
     how: dict[str, Any] = {"seed": 0, "base": base, "recipe": recipe, "held_out": HeldOut(held, np.eye(2)[tags[held]])}
