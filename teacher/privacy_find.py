@@ -191,14 +191,20 @@ def again(text: str, texts: Sequence[str], found: Sequence[Sequence[Entity]]) ->
     one place is none the less one where nothing tells.
     """
     here = [entity for of, entities in zip(texts, found, strict=True) if of == text for entity in entities]
-    said = {of[e.start : e.end]: e.what for of, entities in zip(texts, found, strict=True) for e in entities}
+    said = {part: e.what for of, entities in zip(texts, found, strict=True) for e in entities for part in _parts(of, e)}
     more = [
         Entity(match.start(), match.end(), what)
-        for words, what in said.items()
-        if what != "name" and len(words) >= FEWEST_REPEATED
-        for match in re.finditer(re.escape(words), text)
+        for part, what in said.items()
+        if len(part) >= FEWEST_REPEATED
+        for match in re.finditer(re.escape(part), text)
     ]
     return merged([*here, *more])
+
+
+def _parts(text: str, entity: Entity) -> list[str]:
+    """What is looked for again: each word of a name, which may be a part of another word (a login), and all else as it is."""
+    said = text[entity.start : entity.end]
+    return [said[a:b] for a, b in _letters(said)] if entity.what == "name" else [said]
 
 
 def merged(found: Iterable[Entity]) -> list[Entity]:

@@ -98,7 +98,8 @@ def _mail(text: str, entity: Entity, cuts: Sequence[int], surrogates: Surrogates
 def _ip(text: str, entity: Entity, cuts: Sequence[int], surrogates: Surrogates) -> Iterator[Piece]:
     """Version 4: from 198.18.0.0/15, which belongs to nobody (RFC 2544); else hexadecimal digits for such."""
     said = text[entity.start : entity.end]
-    if ":" in said:
+    runs = [(entity.start + run.start(), entity.start + run.end()) for run in re.finditer(r"\d+", said)]
+    if ":" in said or any(start < cut < end for start, end in runs for cut in cuts):
         yield from _number(text, entity, cuts, surrogates)
         return
 
@@ -106,9 +107,7 @@ def _ip(text: str, entity: Entity, cuts: Sequence[int], surrogates: Surrogates) 
         return f"198.{rng.randrange(18, 20)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
 
     octets = surrogates.of("ip", said, make).split(".")
-    runs = list(re.finditer(r"\d+", said))[:4]
-    for run, octet in zip(runs, octets, strict=False):
-        start, end = entity.start + run.start(), entity.start + run.end()
+    for (start, end), octet in zip(runs, octets, strict=False):
         yield Piece(start, end, octet)
 
 

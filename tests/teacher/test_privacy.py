@@ -1,5 +1,6 @@
 """The engine with pseudonyms: no original leaves this machine, and what a teacher says comes back about the originals."""
 
+import itertools
 import json
 import random
 import re
@@ -82,7 +83,7 @@ def messages(draw: st.DrawFn) -> Item:
     return Item(f"{name} {mail}", f"{before}Opened by {name}{between}Mail {mail}, phone {number}.")
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.lists(messages(), min_size=1, max_size=4, unique_by=lambda item: item.id))
 def test_no_original_is_in_any_request_and_spans_are_of_the_originals(items: list[Item]) -> None:
     """Of one label, spans and fields: whatever the texts, their names, mails and numbers are in no request body."""
@@ -106,6 +107,41 @@ def test_no_original_is_in_any_request_and_spans_are_of_the_originals(items: lis
             if task is fields:
                 assert isinstance(vote.value, dict)
                 assert vote.value["tenants"] == [name]
+
+
+HARD = st.sampled_from(
+    [
+        "Anna",
+        "SCHMIDT",
+        "annaSchmidt9",
+        "a.schmidt@b.de",
+        "+49 170 1234567",
+        "王小明",
+        "🙂",
+        "e\u0301",
+        "ß",
+        "\ud800",
+        "@",
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(HARD | st.text(max_size=4) | st.just(" "), max_size=10).map("".join), st.data())
+def test_whatever_is_found_is_nowhere_in_what_is_sent(text: str, data: st.DataObject) -> None:
+    """Also within other words and where nothing tells that it is one; every given token is found again."""
+    start = data.draw(st.integers(0, max(len(text) - 1, 0)))
+    spans = [(start, data.draw(st.integers(start + 1, len(text))))] if text else []
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=5)))
+    tokens = tuple(itertools.pairwise(cuts))
+    finder = Finder(PRIVACY, lambda texts: [spans if each == text else [] for each in texts], NAMES)
+    item = Item("1", text, tokens=tokens)
+    form = Pseudonyms(PRIVACY, PseudonymTable(None), finder, rng=random.Random(0)).forms([item], "A")["1"]
+    (sent,) = hide([item], SINGLE, teacher_at("http://x/v1"), lambda *_: {"1": form}).items
+    assert [form.text.back(*token) for token in sent.tokens or ()] == list(tokens)
+    for start, end in form.text.entities:
+        if end - start > 6 and any(start <= piece.start < end for piece in form.text.pieces):
+            assert text[start:end] not in sent.text
 
 
 def test_given_tokens_keep_their_number_and_their_places() -> None:
