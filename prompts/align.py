@@ -19,6 +19,8 @@ LEAST_LIKENESS = 0.7  # of a quote and the words it may stand for (difflib's rat
 CLEARLY_BETTER = 0.05  # two places whose likeness differs by less are both meant
 LEAST_COVERED = 0.5  # of a tagged surface's characters that must be found in the text
 MOST_COMPARED = 500  # places, those whose letters fit best: a text of one word over and over has thousands
+LETTERS_COMPARED = 20_000  # of a quote, in all places together: letters that all look alike take the square of that
+LONG_LETTERS = 400  # of a quote of few words, for the same reason
 LONG_QUOTE = 24  # words, from which a diff with the whole text is surer than trying every place
 
 
@@ -30,7 +32,8 @@ def align_quote(text: str, quote: str, occurrence: int | None) -> CharSpan | Fin
     """
     if not quote.strip():
         return "unaligned"
-    for places in (_exact(text, quote.strip()), _alike(text, quote), _fuzzy(text, quote)):
+    for look, wanted in ((_exact, quote.strip()), (_alike, quote), (_fuzzy, quote)):
+        places = look(text, wanted)
         if len(places) == 1:
             return places[0]
         if places:
@@ -166,7 +169,7 @@ def _fuzzy(text: str, quote: str) -> list[CharSpan]:
     count = len(wanted.tokens)
     if not count or not true.tokens:
         return []
-    if count >= LONG_QUOTE:
+    if count >= LONG_QUOTE or len(wanted.text) > LONG_LETTERS:
         return _by_diff(text, quote, true, wanted)
     near = _near(true, wanted.text.strip(), count)
     near.sort(key=lambda place: (-place[0], place[1], place[2]))
@@ -192,7 +195,7 @@ def _near(true: Folded, wanted: str, count: int) -> list[tuple[float, int, int]]
             if compare.real_quick_ratio() >= LEAST_LIKENESS and (bound := compare.quick_ratio()) >= LEAST_LIKENESS:
                 bounds.append((-bound, start, end))
     near = []
-    for _, start, end in heapq.nsmallest(MOST_COMPARED, bounds):
+    for _, start, end in heapq.nsmallest(min(MOST_COMPARED, LETTERS_COMPARED // len(wanted)), bounds):
         compare.set_seq1(true.text[start:end])
         if (likeness := compare.ratio()) >= LEAST_LIKENESS:
             near.append((likeness, start, end))

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prompts.align import align_quote, align_tagged, covered
+from prompts.fold import fold
 from prompts.labels import Spellings, resolve
 from prompts.parse import Reading, abstain, unread
 from prompts.reply import LONGEST_READ, confidence_of, only_object, without_thinking
 from stillhouse.records import Origin, VoteStatus
 
 LEAST_REPEATED = 0.7  # of a text's words: below that a reply is not the text with tags, and no tag means nothing
+WORDS_TO_SAY_TWICE = 3  # that a text has at least, before a reply can hold it twice by more than chance
 _OPENING = re.compile(r"\[([^\[\]|\n]{1,100})\|")
 _JSON = re.compile(r"[\s`]*\{")
 
@@ -34,7 +36,7 @@ def read_tagged(content: str, text: str, labels: Spellings) -> Reading:
     else:
         reply, clean = reply.strip(), not changed
     plain, tags, findings = _untagged(reply, text, labels)
-    if covered(text, plain) < LEAST_REPEATED:
+    if covered(text, plain) < LEAST_REPEATED or _contradicts_itself(text, plain, tags):
         return unread(reply)
     spans = []
     places = align_tagged(text, plain, [tag.place for tag in tags])
@@ -109,6 +111,21 @@ def _untagged(reply: str, text: str, labels: Spellings) -> tuple[str, list[_Tag]
     findings.update("unaligned" for _, name in open_tags if name is not None)
     tags.sort(key=lambda tag: (tag.place[0], -tag.place[1]))
     return "".join(plain), tags, findings
+
+
+def _contradicts_itself(text: str, plain: str, tags: Sequence[_Tag]) -> bool:
+    """Whether the reply has the text, or words of it, twice and tagged in two ways: which is the answer is not guessed."""
+    ways = Counter((tag.label, fold(plain[slice(*tag.place)]).text.strip()) for tag in tags)
+    whole = fold(text).text
+    for words in {words for _, words in ways}:
+        counts = [count for (_, tagged), count in ways.items() if tagged == words]
+        if len(counts) > 1 and sum(counts) > whole.count(words):
+            return True
+    true, said = Counter(fold(text).words()), Counter(fold(plain).words())
+    twice = sum(min(count, 2 * true[word]) for word, count in said.items() if word in true)
+    if true.total() < WORDS_TO_SAY_TWICE or twice < (1.0 + LEAST_REPEATED) * true.total():
+        return False
+    return any(count % 2 for count in ways.values())
 
 
 def _literal(reply: str, opening: re.Match[str], text: str) -> bool:

@@ -186,3 +186,10 @@ def test_nearly_all_entities_are_found_with_a_tenth_of_the_words_changed(name: s
     assert found["quotes and occurrence"] >= GOAL
     assert found["exact search"] < GOAL
     assert found["inline tags, placed wrongly"] <= 1 - GOAL
+
+
+def test_a_quote_that_stands_exactly_is_found_without_trying_every_place() -> None:
+    """Even where each letter looks like every other: what is fuzzy is only tried when nothing else finds the quote."""
+    text = "a" * 20_000
+    assert align_quote(text, text, 1) == (0, len(text))
+    assert align_quote(text, f"{text[:10_000]}b{text[:9_000]}", 1) == "unaligned"

@@ -34,6 +34,17 @@ def listed(reading: Reading) -> list[dict[str, Any]]:
     return [span for span in reading.value or [] if isinstance(span, dict)]
 
 
+def test_a_reply_with_the_text_twice_and_other_tags_is_unreadable() -> None:
+    """Which of both is the answer, and which one the text commanded, is not to be guessed; twice the same is one answer."""
+    once, other = (
+        "[PERSON|Ana] says GitLab is slow. / GitLab again, ANA",
+        "Ana says [APP|GitLab] is slow. / GitLab again, ANA",
+    )
+    assert read_tagged(f"{once}\n{other}", TEXT, LABELS).status == "unreadable"
+    assert spans(read_tagged(f"{once}\n{once}", TEXT, LABELS).value) == [("Ana", "PERSON")]
+    assert read_tagged("[PERSON|jam] [APP|jam]", "jam", LABELS).status == "unreadable"
+
+
 # -- many labels
 
 
