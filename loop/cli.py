@@ -43,7 +43,16 @@ StudentOption = Annotated[
     Path | None,
     typer.Option("--student", help="The folder of a student or an export.", show_default="the run's last student"),
 ]
-Threshold = Annotated[float, typer.Option(min=0, max=1, help="Abstain below this probability.")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Abstain below this probability.", show_default="what --max-error takes"),
+]
+MaxError = Annotated[
+    float | None,
+    typer.Option(
+        help="Abstain where no more than this share may be wrong.", show_default="the task's student.max_error"
+    ),
+]
 CascadeOption = Annotated[
     bool, typer.Option("--cascade", help="What the student abstains on goes to the teachers, then to people's desk.")
 ]
@@ -317,7 +326,8 @@ def label(
     target: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet to write; for a folder, a folder.")],
     text: Annotated[str, typer.Option(help="The column of the texts.", show_default="the task's")] = "",
     id_column: Annotated[str, typer.Option("--id", help="The column of the ids.", show_default="the task's")] = "",
-    threshold: Threshold = 0.0,
+    threshold: Threshold = None,
+    max_error: MaxError = None,
     cascade: CascadeOption = False,
     teacher_threshold: TeacherThreshold = None,
     budget: CascadeBudget = None,
@@ -331,23 +341,26 @@ def label(
     Examples:
         stillhouse label runs/demo new.csv labelled.csv
 
-        stillhouse label runs/demo new.parquet out.parquet --threshold 0.8
+        stillhouse label runs/demo new.parquet out.parquet --max-error 0.03
 
         stillhouse label runs/demo crawl/ labelled/ --threshold 0.8 --cascade --budget 5
 
     """
-    from loop.labeller import Asking, label_with
+    from loop.labeller import Asking, label_with, threshold_of
 
     with clear_errors():
-        asking = Asking(threshold, cascade, teacher_threshold, budget, student)
+        least, promise = threshold_of(run, student, threshold, max_error)
+        asking = Asking(least, cascade, teacher_threshold, budget, student)
         how: dict[str, Any] = {"text": text, "id_column": id_column, "shard_rows": shard_rows, "quiet": quiet}
-        counts = label_with(run, source, target, asking, **how)
+        counts = {**label_with(run, source, target, asking, **how), "threshold": least, "promise": promise}
         say(counts, labelled_text(counts, target), as_json=as_json)
 
 
 def labelled_text(counts: dict[str, Any], target: Path) -> str:
     rate = f"{counts['seconds']:.1f} s ({counts['rows_per_s']:,.0f} rows/s)"
     lines = [f"{counts['rows']:,} rows, {counts['abstained']:,} abstained, {rate}: {target}"]
+    if counts["promise"]:
+        lines.append(f"it answered {counts['promise']}")
     if counts["resumed"]:
         lines.append(f"{counts['resumed']:,} of them were labelled by an earlier command that was interrupted")
     if counts["unreadable"]:
@@ -363,7 +376,8 @@ def serve(
     run: RunFolder,
     host: Annotated[str, typer.Option(help="Others than this machine need a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8300,
-    threshold: Threshold = 0.0,
+    threshold: Threshold = None,
+    max_error: MaxError = None,
     cascade: CascadeOption = False,
     teacher_threshold: TeacherThreshold = None,
     budget: CascadeBudget = None,
@@ -385,15 +399,16 @@ def serve(
     """
     with clear_errors():
         need_extra("serve", "fastapi", "uvicorn", "prometheus_client")
-        from loop.labeller import Asking
+        from loop.labeller import Asking, threshold_of
         from loop.serve import serve_with
         from serving.api import Limits
 
-        asking = Asking(threshold, cascade, teacher_threshold, budget, student)
+        least, promise = threshold_of(run, student, threshold, max_error)
+        asking = Asking(least, cascade, teacher_threshold, budget, student)
         limits = Limits(max_bytes, max_texts, timeout)
 
         def told(address: str) -> None:
-            print(f"serving at {address}", flush=True)
+            print(f"serving at {address}{f': it answers {promise}' if promise else ''}", flush=True)
 
         serve_with(run, asking, host=host, port=port, limits=limits, threads=threads, told=told)
 

@@ -12,6 +12,7 @@ from typing import Any
 from loop.cascade import Steps, open_cascade
 from loop.progress import Display, Step
 from loop.project import Project, project_of
+from loop.risk import answers_from
 from serving.label import SHARD_ROWS, LabelCounts, label_file
 from serving.label_shard import Labelling, NextStep
 from serving.student import labeller_of
@@ -54,6 +55,14 @@ class Asking:
             return nullcontext()
         threshold = self.threshold if self.teacher_threshold is None else self.teacher_threshold
         return open_cascade(project, threshold=threshold, budget_usd=self.budget_usd, waited_for=waited_for)
+
+
+def threshold_of(
+    folder: Path, student: Path | None, threshold: float | None, max_error: float | None
+) -> tuple[float, str]:
+    """From which probability a run's student (or that in `student`) answers, and what that promises. Raises InputError."""
+    project = project_of(folder)
+    return answers_from(project, student or student_folder(project), threshold, max_error)
 
 
 def label_with(

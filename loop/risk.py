@@ -16,6 +16,7 @@ from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Item, Pick, Value
 from trainer.artifact import risk_in
+from trainer.engines import is_export
 from trainer.generative import UnitStudent
 from trainer.risk import Bound, RiskScores, certified_threshold, fewest_items
 from trainer.student import FittedStudent
@@ -149,7 +150,7 @@ def answers_from(
 
 def promised(student: Path, max_error: float, confidence: float) -> Bound:
     """What the student in a folder can promise. Raises InputError where nothing was kept to certify on."""
-    scores = risk_in(student)
+    scores = None if is_export(student) else risk_in(student)
     if scores is None:
         raise InputError(
             f"nothing was kept in {student} that an error could be certified on",

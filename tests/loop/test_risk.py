@@ -1,5 +1,6 @@
 """What a promise about the student's errors rests on, in runs with gold and without."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from stillhouse.errors import InputError
 from stillhouse.records import Answer, Pick
 from stillhouse.store import Store
 from tests.loop.test_evaluate import PROJECT, answer, corpus_of
-from tests.loop.world import GOLD, World, rows_of, write_world
+from tests.loop.world import GOLD, LABELS, World, rows_of, write_rows, write_world
 from trainer.artifact import risk_in
 from trainer.inputs import Inputs
 
 ASKED = 30
-EASY = 0.9  # even random weights can promise that no more than so many are wrong
+EASY = 0.3
 WISHING = replace(
     PROJECT,
     task=PROJECT.task.model_copy(update={"student": PROJECT.task.student.model_copy(update={"max_error": 0.3})}),
@@ -38,12 +39,15 @@ def with_gold(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def without_gold(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """An error is to be promised, and there is nothing but people's answers to promise it on."""
+    """An error is to be promised, and there is nothing but people's answers to promise it on. To them it is all one
+    team, which even random weights can learn.
+    """
     home = tmp_path_factory.mktemp("blind")
     student = {"max_error": EASY}
     world = write_world(
         home, items=90, gold=False, student=student, selection={"batch": ASKED}, budget={"human_labels": 2 * ASKED}
     )
+    write_rows(world.experts, [{**row, "team": LABELS[0]} for row in rows_of(world.experts)])
     result = world.go()
     assert result.exit_code == 0, result.stderr
     return world
@@ -147,6 +151,22 @@ def test_an_error_becomes_a_threshold(without_gold: World) -> None:
     assert threshold == bound.threshold
     assert f"at most {100 * EASY:g} % wrong where it answers" in said
     assert answers_from(project, folder, 0.4, None) == (0.4, "")
+
+
+def test_labels_are_given_from_the_promised_probability_on(without_gold: World) -> None:
+    """The task's wish counts where nothing is said, and the command says what it promised."""
+    out = without_gold.home / "labels.jsonl"
+    how = ("label", without_gold.run, without_gold.pool, out, "--json", "--quiet")
+    result = without_gold.stillhouse(*how)
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    bound = promised(student_folder(project_of(without_gold)), EASY, 0.95)
+    assert found["threshold"] == bound.threshold
+    assert bound.promise in found["promise"]
+    assert found["abstained"] == sum(row["abstained"] for row in rows_of(out))
+    refused = without_gold.stillhouse(*how, "--max-error", "0.03")
+    assert refused.exit_code == 2
+    assert "takes at least 99" in refused.stderr
 
 
 def test_an_error_that_cannot_be_promised_is_refused(without_gold: World) -> None:
