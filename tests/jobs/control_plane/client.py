@@ -26,10 +26,16 @@ def why_not_here() -> str:
 
 
 class ControlPlane:
-    """A control plane in a process of its own; `folder` keeps its volumes, so another may go on where one was killed."""
+    """A control plane in a process of its own; `folder` keeps its volumes, so another may go on where one was killed.
 
-    def __init__(self, folder: Path, secrets: Mapping[str, Mapping[str, str]] | None = None) -> None:
+    Of each function at most `containers` run at once: they share this machine.
+    """
+
+    def __init__(
+        self, folder: Path, secrets: Mapping[str, Mapping[str, str]] | None = None, containers: int = 2
+    ) -> None:
         self.folder = folder.resolve()
+        self.containers = containers
         self.secrets = secrets or {}
         self.process: subprocess.Popen[str] | None = None
         self.http = ""
@@ -45,6 +51,7 @@ class ControlPlane:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "CONTROL_PLANE_SECRETS": json.dumps(self.secrets)}
+        environment["CONTROL_PLANE_CONTAINERS"] = str(self.containers)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.jobs.control_plane.plane", str(self.folder)],
             env=environment,
