@@ -184,7 +184,7 @@ class Privacy(Frozen):
     ids: bool = True
     name_student: str | None = None
     name_labels: tuple[str, ...] = ("person", "PERSON", "PER")
-    name_threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    name_threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
     spacy_model: str | None = None
     name_columns: tuple[str, ...] = ()
     names_file: str | None = None

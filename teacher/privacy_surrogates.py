@@ -147,7 +147,7 @@ def _valid(said: str, what: str) -> str:
     """With the check digits that its sort has."""
     if what == "card" and said.isdigit():
         return said[:-1] + _luhn(said[:-1])
-    if what == "iban":
+    if what == "iban" and said.isascii() and len(said) > 4:
         rest = said[4:] + said[:2] + "00"
         return f"{said[:2]}{98 - int(''.join(str(int(char, 36)) for char in rest)) % 97:02d}{said[4:]}"
     return said
