@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loop.library import Library, library_of
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, read_pool, same_task
@@ -15,6 +17,7 @@ from loop.teach import ask_teachers, ask_with_examples
 from stillhouse.records import Answer, Item, Pick, Vote
 from stillhouse.store import Store
 from teacher.recorded import serving
+from tests.loop.kind_worlds import KINDS, write_kind_world
 from tests.loop.world import LABELS, World, rows_of, stored, write_world
 from tests.teacher.fakes import PromptServer
 from trainer.base import load_base
@@ -266,3 +269,29 @@ def test_a_run_with_a_teacher_that_shows_examples(tmp_path: Path) -> None:
     assert blind
     assert all(vote.demonstrations and not blind & set(vote.demonstrations) for vote in votes.values())
     assert not stored(world.run, "SELECT 1 FROM requests WHERE state != 'arrived'")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_shows_what_people_have_answered(tmp_path: Path, kind: str) -> None:
+    """In the form of its own replies; a recording answers about the item, not about an example."""
+    world = write_kind_world(tmp_path, kind)
+    text = world.task.read_text(encoding="utf-8")
+    first = text[text.index("[[teachers]]") :].split("\n\n")[0]
+    few = first.replace('name = "A"', 'name = "few"') + "\ndemonstrations = 2"
+    world.task.write_text(text.replace(first, f"{first}\n\n{few}", 1), encoding="utf-8")
+    project = open_project(world.task, world.run)
+    pool = read_pool(project)
+    right = {row["id"]: row["label"] for row in rows_of(world.experts)}
+    with Store(project.folder) as store:
+        store.add_items(pool)
+        ask_teachers(project, store, pool, QUIET)
+        store.add_picks([Pick(item.id, 1, "test", 0.5, None, blind=False) for item in pool[:30]])
+        store.add_answers(
+            [Answer(item.id, "pat", project.kind.normal(item, right[item.id]), False, False, AT) for item in pool[:30]]
+        )
+        assert ask_with_examples(project, store, pool, QUIET, library(project, store, pool), 1) == len(pool)
+        plain, shown = votes_of(store, "A"), votes_of(store, "few")
+    assert any(len(vote.demonstrations) == 2 for vote in shown.values())
+    assert {key: (vote.probs, vote.value) for key, vote in plain.items()} == {
+        key: (vote.probs, vote.value) for key, vote in shown.items()
+    }
