@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kinds.kind import Layout
+from loop.cards import write_measured_card
 from loop.choose import agree, is_audit, next_picks
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
@@ -159,6 +160,7 @@ def _learn(loop: Loop, number: int) -> Decision:
     recipe = recipe_of(loop.project, last=decision.stop)
     student = _taught(loop, view, number, recipe)
     evaluation = _evaluated(loop, view, student, number)
+    write_measured_card(loop.project.student(number), evaluation)
     record = RoundRecord(
         round=number,
         human_labels=len(view.labels),

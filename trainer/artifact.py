@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ __all__ = [
     "recipe_in",
     "risk_in",
     "save_student",
+    "write_card",
+    "written_whole",
 ]
 
-MANIFEST, RISK = "manifest.json", "risk.json"
+MANIFEST, RISK, CARD = "manifest.json", "risk.json", "README.md"
 FORMAT = 2
 READABLE = (1, 2)  # 1 knew one label a text only
 
@@ -55,25 +58,50 @@ def save_student(
     All is written beside `folder` first, the manifest (sha256 of each file) last, and moved there as a whole: a folder
     that was there before is replaced. Raises DiskFullError or ModelError where it cannot be written.
     """
+    with written_whole(folder, "student") as part:
+        if risk is not None:
+            (part / RISK).write_text(risk.to_json(), encoding="utf-8")
+        _write(student, part, task_json, metrics, card)
+    return student.model_id
+
+
+def write_card(folder: Path, card: str) -> None:
+    """Give the student in `folder` another model card, as a whole: what is known of it may come after it is saved.
+
+    Raises ModelError where the folder is incomplete or was changed, or cannot be written.
+    """
+    manifest = _verified(folder)
+    with written_whole(folder, "student") as part:
+        kept = shutil.ignore_patterns(CARD, MANIFEST)
+        shutil.copytree(folder, part, ignore=kept, copy_function=os.link, dirs_exist_ok=True)
+        (part / CARD).write_text(card, encoding="utf-8")
+        manifest["files"][CARD] = sha256_of(part / CARD)
+        (part / MANIFEST).write_text(_json(manifest), encoding="utf-8")
+
+
+@contextmanager
+def written_whole(folder: Path, what: str) -> Iterator[Path]:
+    """A folder beside `folder` to write to, which takes its place once all is written; what was there before is replaced.
+
+    Raises DiskFullError or ModelError where something cannot be written; then nothing is left behind.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
         try:
-            if risk is not None:
-                (part / RISK).write_text(risk.to_json(), encoding="utf-8")
-            _write(student, part, task_json, metrics, card)
+            yield part
+            part.chmod(0o755)
             _move(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, ValueError) as error:
         kind = DiskFullError if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} else ModelError
         raise kind(
-            f"the student cannot be saved to {folder}",
+            f"the {what} cannot be saved to {folder}",
             expected="a folder that can be written to with room for a few MB, and metrics that are finite",
             found=str(error),
             fix="make room or choose another folder (or leave out a figure that is not finite), and repeat the command",
         ) from error
-    return student.model_id
 
 
 def load_student(folder: Path, *, base: Base | None = None) -> FittedStudent:
@@ -222,7 +250,7 @@ def _write(
     (part / "config.json").write_text(_json(config), encoding="utf-8")
     (part / "task.json").write_text(task_json, encoding="utf-8")
     (part / "metrics.json").write_text(_json(dict(metrics)), encoding="utf-8")
-    (part / "README.md").write_text(card, encoding="utf-8")
+    (part / CARD).write_text(card, encoding="utf-8")
     files = sorted(path for path in part.rglob("*") if path.is_file())
     hashes = {path.relative_to(part).as_posix(): sha256_of(path) for path in files}
     manifest = {"format": FORMAT, "model_id": student.model_id, "files": hashes}
@@ -230,7 +258,6 @@ def _write(
     for path in [*files, part / MANIFEST]:
         with path.open("rb") as file:
             os.fsync(file.fileno())
-    part.chmod(0o755)
 
 
 def _move(part: Path, folder: Path) -> None:

@@ -88,9 +88,7 @@ def what_reads(model: Any) -> Any:
     if not model.config.is_encoder_decoder:
         model.config.use_cache = False  # a decoder that writes nothing need not remember its keys and values
         return model
-    encoder = model.get_encoder()
-    encoder.config.is_encoder_decoder = False
-    return encoder
+    return model.get_encoder()
 
 
 def find_base(name: str) -> Path:

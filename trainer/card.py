@@ -1,8 +1,10 @@
 """The model card: what a student is, what it was taught by, how good it is, and what it is not for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.measures import wilson
 from trainer.generative import GenerativeStudent
 from trainer.risk import Bound
 from trainer.student import FittedStudent
@@ -11,6 +13,24 @@ INHERITED = (
     "- It has the base's languages and biases, and repeats mistakes that its teacher makes systematically "
     "wherever people did not correct them."
 )
+
+
+GOOD, WEAK = "## How good it is", "## Where it is weak"
+MOST_WEAK = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """Of one label: how often it is true, how often the student says it, and how often both."""
+
+    label: str
+    hits: float
+    true: float
+    said: float
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.hits / max(self.true + self.said, 1e-12)
 
 
 def model_card(
@@ -23,23 +43,38 @@ def model_card(
     rehearsed_answers: int = 0,
     recorded_teacher: str | None = None,
     bounds: Sequence[Bound] = (),
+    by_label: Sequence[LabelCounts] = (),
 ) -> str:
     """Markdown. `taught_by` counts texts by source ("teacher", "people"); `metrics` are numbers, or intervals as
     their JSON ({value, lo, hi, n, on, method}).
 
-    `bounds` are errors wished for and the thresholds that promise them. `rehearsed_answers` are those of simulated experts, `recorded_teacher` the name of a teacher that was played back.
+    `bounds` are errors wished for and the thresholds that promise them, `by_label` what was found of each label.
+    `rehearsed_answers` are those of simulated experts, `recorded_teacher` the name of a teacher that was played back.
     """
     parts = [
         f"# {name}\n\n{question}\n\nModel id `{student.model_id}`, made by Stillhouse.",
         "## What it says\n\n" + _says(student),
         "## What it was taught by\n\n" + _sources(taught_by, rehearsed_answers, recorded_teacher),
         "## How it was made\n\n" + _making(student),
-        "## How good it is\n\n" + _figures(metrics),
+        *_measured(metrics, by_label),
         *(["## From where on it may be trusted\n\n" + _promises(bounds)] if bounds else []),
         f"## Intended use\n\nTo answer this one question on texts like the ones it was taught by: {question}\n"
         "## Limits\n\n" + _limits(student),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def with_figures(card: str, metrics: Mapping[str, Any], by_label: Sequence[LabelCounts] = ()) -> str:
+    """The card with these figures instead of those it had: a student is measured after it is saved."""
+    parts = [f"\n\n## {part}" for part in card.split("\n\n## ")]
+    place = next(number for number, part in enumerate(parts) if part.startswith(f"\n\n{GOOD}"))
+    measured = [f"\n\n{part}" for part in _measured(metrics, by_label)]
+    others = [part for part in parts[place + 1 :] if not part.startswith(f"\n\n{WEAK}")]
+    return "".join([*parts[:place], *measured, *others]).removeprefix("\n\n## ")
+
+
+def _measured(metrics: Mapping[str, Any], by_label: Sequence[LabelCounts]) -> list[str]:
+    return [f"{GOOD}\n\n{_figures(metrics)}", *([f"{WEAK}\n\n{_weak(by_label)}"] if by_label else [])]
 
 
 def _says(student: FittedStudent | GenerativeStudent) -> str:
@@ -116,6 +151,26 @@ def _figures(metrics: Mapping[str, Any]) -> str:
         return "Not measured."
     lines = ["| Figure | Value |", "| --- | --- |", *(f"| {name} | {figure} |" for name, figure in shown)]
     return "\n".join(lines)
+
+
+def _weak(by_label: Sequence[LabelCounts]) -> str:
+    """The labels of the lowest F1, with Wilson's intervals; those that never came up are named too."""
+    seen = sorted((one for one in by_label if one.true), key=lambda one: (one.f1, one.label))
+    unseen = [one.label for one in by_label if not one.true]
+    lines = ["| Label | F1 | Of its own, found | Of what it says, right |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {one.label} | {one.f1:.2f} | {_share(one.hits, one.true)} | {_share(one.hits, one.said)} |"
+        for one in seen[:MOST_WEAK]
+    ]
+    text = "\n".join(lines) if seen else "No label came up among what it was measured on."
+    if unseen:
+        text += f"\n\nNever came up, so nothing is known of: {', '.join(unseen)}."
+    return text
+
+
+def _share(part: float, whole: float) -> str:
+    lo, hi = wilson(round(part), round(whole), 0.95)
+    return f"{part:.0f} of {whole:.0f} [{lo:.0%}, {hi:.0%}]" if whole else "never says it"
 
 
 def _figure(value: Any) -> str:

@@ -176,10 +176,12 @@ def _windows(
         verbose=False,
     )
     nothing = [tokenizer.eos_token_id or tokenizer.pad_token_id or 0]  # an empty text of a tokenizer without frame
+    parts = np.bincount(read["overflow_to_sample_mapping"]) if not offsets and seconds is None else None
     for place, text in enumerate(read["overflow_to_sample_mapping"]):
         ids = np.array(read["input_ids"][place] or nothing, dtype=np.int64)
         types = read["token_type_ids"][place] if "token_type_ids" in read else None
-        sequence = [-1 if part is None else part for part in read.sequence_ids(place)] or [-1]
+        whole = parts is not None and parts[text] == 1  # nobody asks which of its tokens is what
+        sequence = [] if whole else [-1 if part is None else part for part in read.sequence_ids(place)] or [-1]
         yield _Window(
             numbers[text],
             piece,
@@ -193,6 +195,10 @@ def _windows(
 
 def _links(windows: Sequence[_Window], spans: Spans | None, focus: CharSpan | None) -> NDArray[np.int64]:
     """(m, 3): window, place and pooled row of every token that counts."""
+    if spans is None and focus is None and len(windows) == 1:  # all of its tokens do: most texts are like that
+        links = np.zeros((len(windows[0].ids), 3), dtype=np.int64)
+        links[:, 1] = np.arange(len(links))
+        return links
     tokens = _text_tokens(windows)
     if spans is None:
         counted = np.concatenate([_frame_and_second(windows), tokens])

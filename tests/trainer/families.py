@@ -39,7 +39,11 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "bert": ("Bert", SIZES | MANY, "bert"),
     "roberta": ("Roberta", SIZES | MANY | ROBERTA_IDS, "roberta"),
     "xlm-roberta": ("XLMRoberta", SIZES | MANY | ROBERTA_IDS, "roberta"),
-    "modernbert": ("ModernBert", SIZES | MANY | {"pad_token_id": 0, "global_attn_every_n_layers": 2}, "bert"),
+    "modernbert": (
+        "ModernBert",
+        SIZES | MANY | {"pad_token_id": 0, "global_attn_every_n_layers": 2, "local_attention": 8},
+        "bert",
+    ),
     "deberta": ("Deberta", SIZES | MANY | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}, "bert"),
     "deberta-v2": ("DebertaV2", SIZES | MANY | RELATIVE | {"position_biased_input": False}, "bert"),
     "mbart": ("MBart", MBART, "roberta"),
