@@ -59,6 +59,24 @@ def test_a_cancelled_run_goes_on_where_it_stopped() -> None:
     assert not ledger.in_doubt
 
 
+class WatchedLedger(MemoryLedger):
+    """Knows the most requests that a kill at any moment would have left without their replies."""
+
+    most_in_doubt = 0
+
+    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
+        super().sending(request_key, item_id, source, worst_usd)
+        self.most_in_doubt = max(self.most_in_doubt, len(self.in_doubt))
+
+
+def test_a_kill_costs_no_more_than_may_be_in_flight() -> None:
+    """A slot sends its next request once the reply to the last is kept, so that no more are open at any moment."""
+    ledger = WatchedLedger()
+    with helpdesk_teacher(100, Faults(latency_s=0.01)) as url:
+        ask_about(100, teacher_at(url, max_in_flight=7), ledger)
+    assert ledger.most_in_doubt == 7
+
+
 def asked_by_another_process(url: str, path: Path) -> "subprocess.Popen[str]":
     script = (
         "import sys; from tests.teacher.fakes import FileLedger; from pathlib import Path;"
