@@ -1,7 +1,6 @@
 """A language model of this machine as a teacher: found, checked, loaded, and its prompts cut into tokens."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from prompts.specials import specials_of, without_specials
 from stillhouse.errors import ModelError
 from trainer.base import check_weights, find_local, quiet_transformers
 from trainer.features import device
@@ -40,7 +40,7 @@ class LocalModel:
 
     def prompt(self, system: str, user: str) -> str:
         """The text up to where the model speaks, in the form of the tokenizer's chat template where it has one."""
-        system, user = self._plain(system), self._plain(user)
+        system, user = (without_specials(text, self._specials) for text in (system, user))
         if not self.chat:
             return f"{system}\n\n{user}"
         both = [{"role": "system", "content": system}, {"role": "user", "content": user}]
@@ -94,18 +94,8 @@ class LocalModel:
         return after[0] if after else int(self.tokenizer.eos_token_id)
 
     @cached_property
-    def _specials(self) -> Sequence[str]:
-        added = {k: t for k, t in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if t.special}
-        return sorted(
-            {str(t) for t in (*self.tokenizer.all_special_tokens, *map(str, added.values())) if len(str(t)) > 1}
-        )
-
-    def _plain(self, text: str) -> str:
-        """A text of the pool cannot end its turn: the spelling of a special token is broken by a space."""
-        for special in self._specials:
-            if special in text and special.strip():
-                text = text.replace(special, f"{special[0]} {special[1:]}")
-        return text
+    def _specials(self) -> tuple[str, ...]:
+        return specials_of(self.tokenizer)
 
     def _rendered(self, messages: list[dict[str, str]], *, ask: bool = True) -> str:
         # Reasoning first would push all of the answer's probability onto one label; templates that do not know the

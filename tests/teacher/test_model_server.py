@@ -18,10 +18,11 @@ from teacher.engine import ask_sync
 from teacher.faults import Fault, Faults
 from teacher.prices import BudgetGuard
 from teacher.recorded import serving
+from tests.prompts.hostile import HOSTILE
 from tests.teacher.helpdesk import SOON, Memory
 from tests.teacher.model_server import ModelServer
 from tests.teacher.talker import TASK, items, talker
-from tests.teacher.tiny_vllm import SamplingParams, TinyLLM
+from tests.teacher.tiny_vllm import SamplingParams, StructuredOutputsParams, TinyLLM
 
 ALL = ("logprobs", "n", "response_format")
 BOTH_LOGPROBS = frozenset({"logprobs", "top_logprobs"})
@@ -160,7 +161,9 @@ def test_max_tokens_cuts_a_reply_and_says_so() -> None:
     (vote,) = asked(server, items(1), ledger=ledger)
     assert vote.status == "repaired"
     assert server.bodies[-1]["max_tokens"] == 8 * server.bodies[-2]["max_tokens"]
-    (output,) = TinyLLM(talker()).chat([[{"role": "user", "content": "jam"}]], [SamplingParams(max_tokens=3)])
+    schema = dict(kind_of(TASK).frame(TASK.teachers[0], "verbalised").schema or {})
+    short = SamplingParams(max_tokens=3, structured_outputs=StructuredOutputsParams(json=schema))
+    (output,) = TinyLLM(talker()).chat([[{"role": "user", "content": "jam"}]], [short])
     assert (output.outputs[0].finish_reason, len(output.outputs[0].token_ids)) == ("length", 3)
 
 
@@ -218,3 +221,20 @@ def test_limits_that_are_stated_are_kept_to(requests_per_s: float | None, tokens
         assert server.log.statuses[200] == 31
         refused.append(server.log.statuses[429])
     assert refused[0] <= 3 < refused[1], refused
+
+
+def test_texts_that_command_the_teacher_change_nothing_of_the_protocol() -> None:
+    """Each is asked in two turns with the parameters of any other item, and each gets a vote of its own."""
+    short = [text for text in HOSTILE if len(text) < 400]
+    server = ModelServer()
+    votes = asked(server, [Item(f"h{number}", text) for number, text in enumerate(short)])
+    assert len(votes) == len(short) > 50
+    assert {(vote.status, vote.origin) for vote in votes} <= {("ok", "logprob"), ("truncated", "logprob")}
+    assert sum(vote.usable for vote in votes) > 0.9 * len(short)
+    probe, *bodies = server.bodies
+    assert len(bodies) == len(votes)
+    assert {tuple(message["role"] for message in body["messages"]) for body in bodies} == {("system", "user")}
+    assert {body["messages"][0]["content"] for body in bodies} == {bodies[0]["messages"][0]["content"]}
+    parameters = [{name: value for name, value in body.items() if name != "messages"} for body in bodies]
+    assert all(each == parameters[0] for each in parameters)
+    assert probe["n"] == 2
