@@ -4,6 +4,7 @@ import copy
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,8 +19,9 @@ from trainer.base import Base
 from trainer.checkpoint import Checkpoint
 from trainer.features import bf16_pays, collate, device, layers_of, length_batches, unit_vectors
 from trainer.linear import Floats, Ints, LinearHead, cross_entropy
+from trainer.lower_layers import keep_lower, let_go
 from trainer.pace import Progress
-from trainer.packing import pack
+from trainer.packing import NAME, pack
 from trainer.training import WEIGHT_DECAY, Batch, Course, Taught, teach
 from trainer.windows import Windows
 from trainer.workers import same_everywhere, workers
@@ -164,8 +166,13 @@ def train_lora(
     text_of = np.repeat(np.arange(len(windows), dtype=np.int64), np.diff(windows.starts))
     texts = np.unique(text_of[counted])
 
+    lower = None
+    if recipe == "top" and settings.epochs > 1 and encoder.config._attn_implementation == NAME:  # noqa: SLF001
+        lower = keep_lower(encoder, windows, first_trained(model))
+
     def scores(batch: Batch) -> torch.Tensor:
-        return unit_vectors(model, collate(windows, batch, encoder)) @ weight.T + bias
+        with nullcontext() if lower is None else lower.of(batch):
+            return unit_vectors(model, collate(windows, batch, encoder)) @ weight.T + bias
 
     def loss(batch: Batch) -> torch.Tensor:
         units = torch.from_numpy(windows.units_of(texts[batch])).to(device(), non_blocking=True)
@@ -196,8 +203,14 @@ def train_lora(
         threads=1 if settings.lora_dropout > 0 else settings.threads,
     )
     taught = teach(course, settings, seed, progress=progress, checkpoint=checkpoint, workers=mine)
+    let_go(encoder)
     model.eval()
     return Adapted(model, LinearHead(weight.detach().cpu().numpy(), bias.detach().cpu().numpy()), taught)
+
+
+def first_trained(model: Any) -> int:
+    """The number of the lowest layer that learns; 0 where something below the layers does."""
+    return min((layer_of(name) or 0) for name, parameter in model.named_parameters() if parameter.requires_grad)
 
 
 def head_rate(settings: Student, recipe: Depth) -> float:

@@ -10,12 +10,14 @@ from stillhouse.errors import ModelError
 from stillhouse.probabilities import softmax
 from tests.trainer.conftest import taught
 from tests.trainer.tiny import LABELS, messages, settings
+from trainer import lower_layers
 from trainer.artifact import load_student, save_student
 from trainer.base import Base
 from trainer.features import embed
 from trainer.fitted import FittedStudent
 from trainer.inputs import Inputs
 from trainer.lora import adapt, groups_of
+from trainer.lower_layers import LowerLayers
 from trainer.student import _balanced, fit_student
 
 
@@ -127,3 +129,20 @@ def test_a_killed_fit_goes_on_from_its_checkpoints(tiny: Base, tmp_path: Path) -
     assert first.model_id == again.model_id
     assert (first.facts["tokens"] > 0, "tokens_per_s" in again.facts) == (True, False)
     assert other.facts["tokens"] == first.facts["tokens"]
+
+
+def test_lower_layers_that_read_once_change_no_number(tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the first trained layer is the same in each epoch, so it may be kept; and it is kept."""
+    kept = taught(tiny, n=100, recipe="top", epochs=3)
+    read: list[int] = []
+    known = LowerLayers.known
+    monkeypatch.setattr(LowerLayers, "known", lambda self: read.append(int(self.read.sum())) or known(self))
+    assert taught(tiny, n=100, recipe="top", epochs=3).model_id == kept.model_id
+    assert max(read) == 40
+    monkeypatch.setattr(lower_layers, "MOST_BYTES", 0)
+    again = taught(tiny, n=100, recipe="top", epochs=3)
+    assert again.adapter is not None
+    assert kept.adapter is not None
+    for name, tensor in again.adapter.tensors.items():
+        assert np.allclose(kept.adapter.tensors[name], tensor, atol=1e-6)
+    assert not any("forward" in vars(module) for module in kept.base.encoder.modules())
