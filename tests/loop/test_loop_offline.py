@@ -102,6 +102,45 @@ def test_every_item_of_the_pool_is_exported_with_its_source(finished: World, tmp
     assert all(0.0 <= row["probability"] <= 1.0 for row in rows)
 
 
+def test_the_card_says_how_good_the_student_is_and_where_it_is_weak(finished: World) -> None:
+    """Certificate, the student's own figures with intervals, its calibration, and its weakest labels with counts."""
+    card = (Path(finished.summary["student"]) / "README.md").read_text(encoding="utf-8")
+    assert "Not measured." not in card
+    assert "| certificate of the pool's delivered labels | " in card
+    assert f"on {GOLD} gold items |" in card
+    assert "| student, expected calibration error | " in card
+    weak = card.partition("## Where it is weak")[2].partition("## ")[0]
+    assert any(f"| {label} | 0." in weak for label in LABELS)
+
+
+def test_an_exported_student_labels_like_the_student(finished: World, tmp_path: Path) -> None:
+    """It is compared on gold, says so in its card and on the command line, and labels a file without its base."""
+    out = tmp_path / "out"
+    said = finished.stillhouse("export", "student", finished.run, out, "--to", "openvino", "--quiet", "--json")
+    assert said.exit_code == 0, said.stderr
+    found = json.loads(said.stdout)
+    assert found["same"]["value"] == 1.0
+    assert found["change"]["lo"] < 0.0 == found["change"]["value"] < found["change"]["hi"]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert f"| same decision | 100.00% [91.24%, 100.00%] on {GOLD} gold items |" in card
+    assert "## Where it is weak" in card
+    labels = []
+    for number, more in enumerate(([], ["--student", out])):
+        target = tmp_path / f"{number}.jsonl"
+        assert finished.stillhouse("label", finished.run, finished.gold, target, "--quiet", *more).exit_code == 0
+        labels.append(rows_of(target))
+    assert [row["label"] for row in labels[0]] == [row["label"] for row in labels[1]]
+    assert {row["model"] for row in labels[1]} == {found["model"]} != {row["model"] for row in labels[0]}
+
+
+def test_what_is_no_run_has_no_student_to_export(tmp_path: Path) -> None:
+    """The error says what was looked for."""
+    world = World(tmp_path)
+    said = world.stillhouse("export", "student", tmp_path, tmp_path / "out")
+    assert said.exit_code == 2
+    assert "neither a run nor a student of one" in said.stderr
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return rows_of(path)

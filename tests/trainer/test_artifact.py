@@ -11,8 +11,9 @@ import pytest
 
 from stillhouse.errors import ModelError
 from tests.trainer.tiny import LABELS, messages, settings, write_tiny_bert
-from trainer.artifact import is_complete, load_student, model_card, model_id_of, save_student
+from trainer.artifact import is_complete, load_student, model_card, model_id_of, save_student, write_card
 from trainer.base import Base, load_base
+from trainer.card import LabelCounts, with_figures
 from trainer.inputs import Inputs
 from trainer.student import FittedStudent, fit_student
 
@@ -175,3 +176,25 @@ def test_the_card_says_nothing_of_rehearsals_where_there_were_none(head_student:
     card = model_card(head_student, metrics={}, **CARD)
     assert "rehearsed" not in card
     assert "Not measured." in card
+
+
+def test_a_card_can_be_given_its_figures_later(folder: Path, lora_student: FittedStudent) -> None:
+    """A student is measured after it is saved: the new card stands in the same, whole folder, also the second time."""
+    by_label = [LabelCounts("printing", 9, 10, 12), LabelCounts("signing_in", 1, 10, 0), LabelCounts("other", 0, 0, 3)]
+    for accuracy in (0.8, 0.7):
+        card = with_figures((folder / "README.md").read_text(encoding="utf-8"), {"accuracy": accuracy}, by_label)
+        write_card(folder, card)
+    assert load_student(folder).model_id == lora_student.model_id
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
+    assert "| accuracy | 0.7 |" in card
+    assert "| accuracy | 0.8 |" not in card
+    assert card.count("## Where it is weak") == card.count("## Intended use") == 1
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_card_names_the_weakest_labels_first(head_student: FittedStudent) -> None:
+    """By F1, with counts and Wilson's intervals; a label that never came up is said to be unknown."""
+    by_label = [LabelCounts("printing", 9, 10, 12), LabelCounts("signing_in", 1, 10, 0), LabelCounts("other", 0, 0, 3)]
+    card = model_card(head_student, metrics={"accuracy": 0.5}, by_label=by_label, **CARD)
+    assert "| signing_in | 0.20 | 1 of 10 [2%, 40%] | never says it |\n| printing | 0.82 | 9 of 10 [60%, 98%]" in card
+    assert "nothing is known of: other." in card
