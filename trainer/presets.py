@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A model of the Hub with safetensors. `parameters` are millions in all, `tokens` what it reads at once."""
+    """A model of the Hub with safetensors. `parameters` are millions in all, `tokens` what it could read at once."""
 
     base: str
     parameters: int
@@ -36,7 +36,7 @@ PRESETS = (
         "answerdotai/ModernBERT-base",
         149,
         8192,
-        "English, long texts or code: reads pages at once instead of in windows; wants LoRA and, for training, a GPU.",
+        "English, long texts or code: reads pages at once where student.max_tokens allows it; wants LoRA and, for training, a GPU.",
     ),
     Preset(
         "MoritzLaurer/deberta-v3-base-zeroshot-v2.0",

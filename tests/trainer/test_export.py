@@ -19,6 +19,7 @@ from trainer.base import Base, load_base
 from trainer.engines import EXPORT, engine_in, is_export, model_id_in, predictor
 from trainer.export import Target, export_student
 from trainer.fitted import FittedStudent
+from trainer.graphs import needed
 from trainer.inputs import Inputs
 from trainer.parity import Parity, export_card, parity_of
 from trainer.student import fit_student
@@ -156,3 +157,9 @@ def test_an_engine_that_is_unknown_is_refused(head_student: FittedStudent, tmp_p
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"engine": "abacus"}), encoding="utf-8")
     with pytest.raises(ModelError, match="abacus"):
         predictor(tmp_path / "out")
+
+
+def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
+    """The engines are an extra: most students run on torch."""
+    with pytest.raises(ModelError, match=re.escape("pip install 'stillhouse[export]'")):
+        needed("no_such_engine")
