@@ -78,7 +78,8 @@ PRESETS = (
 
 
 def table() -> str:
-    """A line a base, for people."""
-    rows = [(preset.base, f"{preset.parameters:,} M", f"{preset.tokens:,}", preset.when) for preset in PRESETS]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}} tokens  {when}" for a, b, c, when in rows)
+    """For people: what each base is, and under it when to take it."""
+    return "\n".join(
+        f"{preset.base} ({preset.parameters:,} M parameters, {preset.tokens:,} tokens)\n    {preset.when}"
+        for preset in PRESETS
+    )
