@@ -16,11 +16,11 @@ from serving.label_shard import Labelling, label_shard
 from serving.receipts import read_plan, work
 from serving.roots import root_of
 from serving.student import kind_in, labeller_of
-from stillhouse.errors import InputError
+from stillhouse.errors import InputError, ModelError
 from stillhouse.settings import Data
 from trainer.artifact import is_complete, model_id_of, save_student
-from trainer.base import find_base, load_base
-from trainer.engines import is_export
+from trainer.base import load_base
+from trainer.engines import find_local_base, is_export
 
 Job = Mapping[str, Any]
 HOW = "_job/label.json"
@@ -93,9 +93,10 @@ def student_base(folder: Path) -> Path | None:
     """The folder of a student's base where it is on this machine, None where it has a Hub id or brings its own."""
     if is_export(folder):
         return None
-    name = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["base"])
-    on_the_hub = not name.startswith("package:") and not Path(name).is_dir()
-    return None if on_the_hub else find_base(name)
+    try:
+        return find_local_base(folder)
+    except ModelError:
+        return None
 
 
 @lru_cache(maxsize=2)

@@ -160,6 +160,7 @@ def _writer(
         seed=project.task.seed,
         base=load_base(_base_name(project), writes=True),
         progress=progress,
+        checkpoints=project.folder / TRAINING,
     )
     return UnitStudent(student, view.kind)
 

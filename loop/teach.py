@@ -66,9 +66,8 @@ class Turn:
     def votes(self, teacher: Teacher) -> dict[str, Vote]:
         """The teacher's votes on the items, by their ids."""
         wanted = {item.id for item in self.everything}
-        return {
-            each.vote.item_id: each.vote for each in self.store.read_votes(teacher.name) if each.vote.item_id in wanted
-        }
+        found = (vote for vote in self.store.votes() if vote.source == teacher.name and vote.item_id in wanted)
+        return {vote.item_id: vote for vote in found}
 
 
 def turn_of(project: Project, store: Store, items: Sequence[Item], display: Display) -> Turn:

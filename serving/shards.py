@@ -10,7 +10,7 @@ from typing import Any
 from serving.formats import check_there, empty, format_of, parquet_count
 from serving.items import ItemTable, open_items
 from serving.receipts import Plan, Shard, run_id_of
-from serving.tables import Row, read_rows
+from serving.tables import Row, name_of, read_rows
 from stillhouse.errors import InputError
 from stillhouse.settings import Data
 
@@ -101,3 +101,15 @@ class Reading:
         for entry in itertools.islice(self._rows, shard.rows):
             self._at += 1
             yield entry
+
+
+def sample_of(source: Path, text: str, most: int) -> tuple[int, float]:
+    """Rows in all, and the mean characters of the column `text` in the first rows, `most` of them over all files."""
+    files = files_of(source)
+    total, chars, seen = 0, 0, 0
+    for path in files:
+        looked = itertools.islice(read_rows(path), max(1, most // len(files)))
+        lengths = [len(name_of(row.get(text))) for _, row in looked]
+        chars, seen = chars + sum(lengths), seen + len(lengths)
+        total += parquet_count(path) if format_of(path) == "parquet" else sum(1 for _ in read_rows(path))
+    return total, chars / max(seen, 1)

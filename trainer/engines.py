@@ -2,21 +2,25 @@
 
 import hashlib
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from stillhouse.errors import ModelError
 from stillhouse.settings import Student
 from trainer.artifact import load_student, model_id_of
-from trainer.base import Base, load_base, sha256_of
+from trainer.base import Base, find_base, load_base, sha256_of
 from trainer.compiled import CompiledEncoder, onnx_run, openvino_run
 from trainer.fitted import FittedStudent, Member
 from trainer.linear import LinearHead
 from trainer.lora import Adapter
 
 Engine = Literal["torch", "openvino", "openvino-int8", "onnx"]
+EMBEDDINGS = re.compile(r"embed|\bwte\b|\bwpe\b")  # looked up, not multiplied
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 EXPORT = "export.json"  # written last into an export: what it is, and the sha256 of its other files
 FORMAT = 1
@@ -132,3 +136,37 @@ def _damaged(folder: Path, expected: str, found: str) -> ModelError:
         found=found,
         fix="export the student again, or copy the folder again",
     )
+
+
+def parameters_in(folder: Path) -> int | None:
+    """The parameters that a student uses for every token, its embeddings left out; None where its base is not here.
+
+    Read off the headers of the weights: nothing is loaded.
+    """
+    if is_export(folder):
+        weights = folder
+    else:
+        try:
+            weights = find_local_base(folder)
+        except ModelError:
+            return None
+    total = 0
+    for path in weights.rglob("*.safetensors"):
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a dictionary
+                if not EMBEDDINGS.search(name):
+                    total += math.prod(tensors.get_slice(name).get_shape())
+    return total or None
+
+
+def find_local_base(folder: Path) -> Path:
+    """Where the base of a student is on this machine. Raises ModelError where it would have to be fetched."""
+    name = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["base"])
+    if not name.startswith("package:") and not Path(name).is_dir():
+        raise ModelError(
+            f"the base {name} is not a folder here",
+            expected="a folder",
+            found="a Hub id",
+            fix="it is fetched when needed",
+        )
+    return find_base(name)

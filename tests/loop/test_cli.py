@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from loop.cli import OBJECTS_A_COLLECTION, app, clear_errors
+from loop.cli import app
+from loop.flags import OBJECTS_A_COLLECTION, clear_errors
 from stillhouse import errors
 from tests.loop.world import write_world
 
