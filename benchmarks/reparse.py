@@ -18,7 +18,7 @@ import orjson
 
 from benchmarks.figures import arguments, at_least, at_most, report
 from benchmarks.helpdesk import EXAMPLE, task_for
-from loop.cli import collect_rarely
+from loop.flags import collect_rarely
 from loop.project import TASK_PATH, open_project
 from loop.reparse import reparse
 from stillhouse.ledger import StoredReply

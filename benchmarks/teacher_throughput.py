@@ -31,7 +31,7 @@ from benchmarks.figures import Figure, at_least, at_most, report
 from benchmarks.lean_server import Lean, lean_server
 from benchmarks.throughput_server import Server, World, make_world, served
 from kinds.registry import kind_of
-from loop.cli import collect_rarely
+from loop.flags import collect_rarely
 from prompts.render import fill
 from stillhouse.ledger import StoredReply
 from stillhouse.records import Item
