@@ -54,8 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         student, source, target = folder / "student", folder / "texts.parquet", folder / "labels.parquet"
-        _write_student(folder / "base", student)
-        _write_texts(source, rows)
+        write_student(folder / "base", student)
+        write_texts(source, rows)
         lives = [_life(student, source, target, kill_after=share * rows) for share in KILLED_AT]
         parts = target.with_name(f".{target.name}.shards")
         kept = sum(1 for _ in (parts / "_job" / "receipts").iterdir())
@@ -112,7 +112,7 @@ def _peak_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
 
 
-def _write_student(base: Path, folder: Path) -> None:
+def write_student(base: Path, folder: Path) -> None:
     from tests.trainer.tiny import LABELS, messages, settings, write_tiny_bert
     from trainer.artifact import save_student
     from trainer.inputs import Inputs
@@ -133,7 +133,7 @@ def _task() -> Task:
     return Task.model_validate(raw)
 
 
-def _write_texts(path: Path, rows: int) -> None:
+def write_texts(path: Path, rows: int) -> None:
     from tests.trainer.tiny import WORDS
 
     rng, words = np.random.default_rng(0), np.array(WORDS.split())
