@@ -138,13 +138,17 @@ def flops_a_token(base: Base) -> float:
 def main() -> None:
     given = _arguments()
     torch.set_num_threads(1)
-    rows, seeds, tested = (300, 1, 300) if given.quick else (given.rows, given.seeds, None)
+    rows, seeds, tested = (300, 1, 300) if given.quick else (given.rows, given.seeds, given.tested)
     base = load_base(BASE)
     with tempfile.TemporaryDirectory() as temporary:
         banking = load_banking(base, given.cache or Path(temporary))
     if tested:
         banking = Banking(
-            banking.labels, banking.train, banking.test.take(np.arange(tested)), banking.pool, banking.votes
+            banking.labels,
+            banking.train,
+            banking.test.take(np.random.default_rng(8).permutation(len(banking.test))[:tested]),
+            banking.pool,
+            banking.votes,
         )
     theirs, ours, top, peaks = [], [], [], []
     for seed in range(seeds):
@@ -194,6 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="300 messages, one seed")
     parser.add_argument("--rows", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tested", type=int, help="only so many test messages, drawn at random")
     parser.add_argument("--cache", type=Path, help="keep the features here")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     return parser.parse_args()

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from stillhouse.records import Item
 from stillhouse.settings import Student
 from stillhouse.task import FieldSpec
 from trainer.base import Base, load_base
+from trainer.checkpoint import Checkpoint
 from trainer.decoding import Written, write
 from trainer.features import in_threads, length_batches
 from trainer.inputs import Inputs
@@ -130,12 +132,14 @@ def fit_generative(
     seed: int,
     base: Base | None = None,
     progress: Progress | None = None,
+    checkpoints: Path | None = None,
 ) -> GenerativeStudent:
     """Teach a causal language model to write the `values` (in normal form) of the texts as JSON.
 
     A field that a value leaves out is not known and teaches nothing; nor does one of type text whose value does not
     stand in the text (counted in `facts`), or a text of weight 0. `settings` are those of a LoRA student; `max_tokens`
-    is how much of a text is read at once, longer ones are taught and read in windows. Raises InputError where lengths
+    is how much of a text is read at once, longer ones are taught and read in windows. `checkpoints` is a folder where
+    training is kept, as for `fit_student`. Raises InputError where lengths
     differ or nothing can be learnt, ModelError where the base is no causal language model or training diverges.
     """
     if not len(texts) == len(values) == len(weights):
@@ -168,7 +172,12 @@ def fit_generative(
             found=f"none in {len(texts)} texts",
             fix="give it more texts, or the fields another type",
         )
-    writer = train_writer(base, examples, settings, seed, progress)
+    checkpoint = None
+    if checkpoints is not None:
+        parts = (examples, settings.model_dump_json(), base.sha256, seed)
+        key = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+        checkpoint = Checkpoint(checkpoints / "generate.safetensors", key)
+    writer = train_writer(base, examples, settings, seed, progress, checkpoint)
     adapter = adapter_of(writer.model)
     facts_now = {
         "recipe": "generate",

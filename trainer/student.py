@@ -197,7 +197,11 @@ def _lesson(
 
 
 def _best_head(student: FittedStudent, lesson: _Lesson) -> tuple[float, _Trial]:
-    """The head's penalty by held-out likelihood: strong where labels are noisy, weak where they are many and right."""
+    """The head's penalty by held-out likelihood: strong where labels are noisy, weak where they are many and right.
+
+    For whole texts the penalty that was best elsewhere stays, unless another makes the held-out texts likelier by more
+    than their noise: of a few dozen of them the likeliest of four penalties is mostly a matter of chance.
+    """
     held = lesson.held
     untried = DEFAULT_C if student.per_text else TOKEN_C
     candidates = CANDIDATE_C if len(held.rows) >= MIN_ANSWERS else (untried,)
@@ -208,7 +212,10 @@ def _best_head(student: FittedStudent, lesson: _Lesson) -> tuple[float, _Trial]:
         trials.append((C, _trial(replace(student, head=head), lesson.X[held.rows], held)))
         if len(trials) > 1 and len(lesson.X) > MANY_UNITS and (trials[-1][1].mean or 0) < (trials[-2][1].mean or 0):
             break  # the likelihood has one peak, and a fit on many units takes its time
-    return max(trials, key=lambda trial: trial[1].mean or 0.0)
+    C, best = max(trials, key=lambda trial: trial[1].mean or 0.0)
+    usual = next((trial for penalty, trial in trials if penalty == untried), best)
+    clear = usual is best or _gain(usual, best, lesson.text_of[held.rows])[2]
+    return (C, best) if clear else (untried, usual)
 
 
 def _trial(student: FittedStudent, features: Floats, held: HeldOut) -> _Trial:
@@ -312,13 +319,18 @@ def _cross_fitted_temperature(lesson: _Lesson, start: LinearHead, folds: int, C:
     return fit_temperature(logits, lesson.held.targets, width=lesson.width)
 
 
-def _better(before: _Trial, trial: _Trial, recipe: Depth, text_of: NDArray[np.int64]) -> tuple[bool, str]:
-    """Whether to go on to a recipe that trains more. Units of one text are not independent: the noise is that of texts."""
+def _gain(before: _Trial, trial: _Trial, text_of: NDArray[np.int64]) -> tuple[float, float, bool]:
+    """The mean gain in held-out log-likelihood (nats a text), its standard error, and whether it is more than noise."""
     texts, number = np.unique(text_of, return_inverse=True)
     gain = np.bincount(number, trial.likelihoods - before.likelihoods) / np.bincount(number)
     noise = float(gain.std(ddof=1) / np.sqrt(len(texts)))
-    taken = float(gain.mean()) > WORTH_STANDARD_ERRORS * noise
-    said = f"{SAID[recipe]} changes the held-out log-likelihood by {gain.mean():+.3f} nats a text"
+    return float(gain.mean()), noise, float(gain.mean()) > WORTH_STANDARD_ERRORS * noise
+
+
+def _better(before: _Trial, trial: _Trial, recipe: Depth, text_of: NDArray[np.int64]) -> tuple[bool, str]:
+    """Whether to go on to a recipe that trains more. Units of one text are not independent: the noise is that of texts."""
+    gain, noise, taken = _gain(before, trial, text_of)
+    said = f"{SAID[recipe]} changes the held-out log-likelihood by {gain:+.3f} nats a text"
     return taken, f"{said} (standard error {noise:.3f}): {'taken' if taken else 'not worth it'}"
 
 
