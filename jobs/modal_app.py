@@ -18,6 +18,7 @@ HOURS = 60 * MINUTES
 NAME = "stillhouse"
 DATA = "/data"  # texts, plans, labels, students
 HUB = "/hub"  # weights of models, fetched once
+HOME = "/root"  # where Modal looks for sources
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("stillhouse", "prompts", "kinds", "teacher", "consensus", "selector", "trainer", "serving", "jobs")
 
@@ -55,7 +56,7 @@ hub = modal.Volume.from_name("stillhouse-hub", create_if_missing=True)
 secrets = [modal.Secret.from_name(n) for n in os.environ.get("STILLHOUSE_MODAL_SECRETS", "").split(",") if n]
 image = modal.Image.debian_slim(python_version="3.11").uv_pip_install(*PINS).env({"HF_HOME": HUB})
 for package in PACKAGES:  # whole folders: prompts are files beside the code
-    image = image.add_local_dir(ROOT / package, f"/root/{package}", ignore=["**/__pycache__", "**/*.pyc"])
+    image = image.add_local_dir(ROOT / package, f"{HOME}/{package}", ignore=["**/__pycache__", "**/*.pyc"])
 
 PLACES: dict[str | os.PathLike[str], Any] = {DATA: data, HUB: hub}
 AGAIN = modal.Retries(max_retries=3, initial_delay=1.0, backoff_coefficient=2.0)

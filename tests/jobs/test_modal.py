@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.costs import machine
-from jobs.modal_app import LABELLING_GPUS, PACKAGES, PINS, TRAINING_GPUS
+from jobs.modal_app import HOME, LABELLING_GPUS, PACKAGES, PINS, TRAINING_GPUS
 from tests.jobs.conftest import ROWS, Texts
 from tests.jobs.control_plane import ControlPlane, why_not_here
 from tests.jobs.test_engines import rows_of
@@ -50,7 +50,7 @@ def test_deployed_the_app_is_what_it_should_be(plane: ControlPlane) -> None:
     assert report["functions"]["train"]["gpus"] == TRAINING_GPUS
     files = set(label["files"])
     for name in ("prompts/templates/system_codes.jinja", "teacher/prices.toml", "jobs/work.py", "serving/receipts.py"):
-        assert f"/root/{name}" in files
+        assert f"{HOME}/{name}" in files
     assert {Path(name).parts[2] for name in files if len(Path(name).parts) > 3} == set(PACKAGES)
     assert not [name for name in files if "__pycache__" in name]
     lines = " ".join(report["images"][label["image"]])
