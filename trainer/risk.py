@@ -28,9 +28,6 @@ from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 
 STEPS = 40  # thresholds from the first to the one that answers everything
-# The first threshold answers half as many items again as a student without an error would need: with fewer one error
-# ends the search, with more the search begins where errors are (simulated with 1.1, 1.5, 2 and 2.5).
-HEADROOM = 1.5
 REPORTED = (0.01, 0.02, 0.03, 0.05, 0.1)
 
 
@@ -120,8 +117,11 @@ def thresholds_to_try(sure: Floats, least: int) -> NDArray[np.float64]:
 
 
 def _first(n: int, least: int) -> int:
-    """How many of n items the first threshold answers."""
-    return math.ceil(min(HEADROOM * least, (n + least) / 2))
+    """How many of n items the first threshold answers: between what an errorless student needs and all, in the middle of
+    their logarithms. With fewer one error ends the search, with more it begins where errors are; simulated, this promises
+    most often beside 1.1 to 3 times what is needed.
+    """
+    return math.ceil(math.sqrt(n * least))
 
 
 def p_value(errors: Floats, max_error: float, *, whole: bool) -> float:
