@@ -83,7 +83,7 @@ def by_the_trainer(base: Base, banking: Banking, messages: Messages, head: Linea
             save_strategy="no",
             disable_tqdm=True,
         )
-        trainer = Trainer(model, arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(base.tokenizer))  # type: ignore[arg-type]
+        trainer = Trainer(model, arguments, train_dataset=rows, data_collator=DataCollatorWithPadding(base.tokenizer))
         clock = time.process_time()
         trainer.train()
         seconds = time.process_time() - clock
@@ -130,7 +130,7 @@ def flops_a_token(base: Base) -> float:
     values pass none on. What the adapter itself and attention take is not counted.
     """
     linears = dict(base.encoder.named_modules())
-    sizes = {name: linears[name].weight.numel() for name in target_linears(base.encoder)}
+    sizes: dict[str, int] = {name: linears[name].weight.numel() for name in target_linears(base.encoder)}
     first = sum(size for name, size in sizes.items() if ".layer.0.attention.self." in name)
     return 4.0 * sum(sizes.values()) - 2.0 * first
 

@@ -200,7 +200,8 @@ def train_lora(
         terms=np.bincount(text_of[counted], minlength=len(windows))[texts],
         before_step=add,
         held_out=held_out if settings.patience and lesson.held is not None and len(lesson.held[0]) else None,
-        threads=1 if settings.lora_dropout > 0 else settings.threads,
+        threads=settings.threads,
+        draws=settings.lora_dropout > 0,
     )
     taught = teach(course, settings, seed, progress=progress, checkpoint=checkpoint, workers=mine)
     let_go(encoder)

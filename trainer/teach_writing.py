@@ -89,7 +89,8 @@ def train_writer(
         lengths=np.array([len(example.prompt) + len(example.target) for example in examples], dtype=np.int64),
         terms=counts,
         before_step=add,
-        threads=1 if settings.lora_dropout > 0 else settings.threads,
+        threads=settings.threads,
+        draws=settings.lora_dropout > 0,
     )
     taught = teach(course, settings, seed, progress=progress, checkpoint=checkpoint, workers=workers())
     model.eval()

@@ -31,7 +31,8 @@ class Course:
 
     `loss(batch)` is the loss summed over some examples (their positions); `lengths` (n,) are the tokens of each
     example and `terms` (n,) the terms its loss is the sum of. `before_step` is called where parameters have changed.
-    `held_out()` is the mean log-likelihood of what is held out, where training is to stop early.
+    `held_out()` is the mean log-likelihood of what is held out, where training is to stop early. `draws` says that the
+    loss draws random numbers (dropout): then one thread is used, because all threads draw from one stream.
     """
 
     groups: Sequence[dict[str, Any]]
@@ -41,6 +42,7 @@ class Course:
     before_step: Callable[[], None] = lambda: None
     held_out: Callable[[], float] | None = None
     threads: int = 1
+    draws: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ def teach(
                 done += tokens
                 continue
             course.before_step()
-            mine = [(number, place, batch) for place, batch in enumerate(step) if workers.has(place)]
-            gradient, loss = workers.summed(*_gradient(course, trained, mine, seed))
+            seeds = (seed * 1_000_003 + number) * 1_009
+            mine = [(seeds + place, batch) for place, batch in enumerate(step) if workers.has(place)]
+            gradient, loss = workers.summed(*_gradient(course, trained, mine))
             terms = int(sum(course.terms[batch].sum() for batch in step))
             for parameter, part in zip(trained, gradient, strict=True):
                 parameter.grad = part / terms
@@ -134,25 +137,25 @@ def _finite(losses: Sequence[float], rate: float) -> float:
 
 
 def _gradient(
-    course: Course, trained: Sequence[torch.nn.Parameter], mine: Sequence[tuple[int, int, Batch]], seed: int
+    course: Course, trained: Sequence[torch.nn.Parameter], mine: Sequence[tuple[int, Batch]]
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The summed gradients and loss of some micro-batches, added in their order."""
+    """The summed gradients and loss of some micro-batches, added in their order. Each comes with the seed of its dropout,
+    so that a step that is repeated, or taken by another process, draws the same.
+    """
 
-    def work(part: tuple[int, int, Batch]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        number, place, batch = part
-        if (
-            course.threads == 1
-        ):  # dropout draws the same in a repeated step; threads would draw from each other's numbers
-            torch.manual_seed((seed * 1_000_003 + number) * 1_009 + place)
-        loss = course.loss(batch)
+    def work(part: tuple[int, Batch]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        seed, batch = part
+        with torch.random.fork_rng(enabled=course.draws):
+            if course.draws:
+                torch.manual_seed(seed)
+            loss = course.loss(batch)
         return loss.detach(), torch.autograd.grad(loss, trained, materialize_grads=True)
 
     total = [torch.zeros_like(parameter) for parameter in trained]
     loss_sum = torch.zeros((), device=device())
-    with torch.random.fork_rng():
-        for loss, gradient in in_threads(work, mine, course.threads):
-            torch._foreach_add_(total, list(gradient))
-            loss_sum += loss
+    for loss, gradient in in_threads(work, mine, 1 if course.draws else course.threads):
+        torch._foreach_add_(total, list(gradient))
+        loss_sum += loss
     return total, loss_sum
 
 

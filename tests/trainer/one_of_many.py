@@ -19,7 +19,9 @@ from trainer.windows import tokenise
 KEPT_EVERY, KILLED_AT = 2, 0.6
 
 
-def trained(base_folder: Path, *, checkpoint: Path | None = None, kill: bool = False) -> Adapted:
+def trained(
+    base_folder: Path, *, checkpoint: Path | None = None, kill: bool = False, lora_dropout: float = 0.0
+) -> Adapted:
     """The same small lesson for everybody; with `kill` the process ends itself with signal 9 in the middle of it."""
     texts, labels = messages(120)
     base = load_base(str(base_folder))
@@ -32,7 +34,8 @@ def trained(base_folder: Path, *, checkpoint: Path | None = None, kill: bool = F
 
     kept = None if checkpoint is None else Checkpoint(checkpoint, "lesson", KEPT_EVERY)
     windows = tokenise(base, Inputs(texts), 64)
-    return train_lora(base, windows, lesson, head, settings(base_folder), 3, progress=progress, checkpoint=kept)
+    chosen = settings(base_folder, lora_dropout=lora_dropout)
+    return train_lora(base, windows, lesson, head, chosen, 3, progress=progress, checkpoint=kept)
 
 
 def main() -> None:

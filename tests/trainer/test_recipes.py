@@ -136,7 +136,12 @@ def test_lower_layers_that_read_once_change_no_number(tiny: Base, monkeypatch: p
     kept = taught(tiny, n=100, recipe="top", epochs=3)
     read: list[int] = []
     known = LowerLayers.known
-    monkeypatch.setattr(LowerLayers, "known", lambda self: read.append(int(self.read.sum())) or known(self))
+
+    def watched(layers: LowerLayers) -> bool:
+        read.append(int(layers.read.sum()))
+        return known(layers)
+
+    monkeypatch.setattr(LowerLayers, "known", watched)
     assert taught(tiny, n=100, recipe="top", epochs=3).model_id == kept.model_id
     assert max(read) == 40
     monkeypatch.setattr(lower_layers, "MOST_BYTES", 0)
