@@ -35,12 +35,14 @@ def saved_and_read(student: FittedStudent, folder: Path) -> FittedStudent:
         ("lora", {"lora_variant": "rslora", "lora_targets": ["query", "value"]}),
     ],
 )
-def test_each_recipe_learns_and_comes_back(tiny: Base, tmp_path: Path, recipe: str, changes: dict[str, Any]) -> None:
+def test_each_recipe_learns_and_comes_back(
+    tiny: Base, head_student: FittedStudent, tmp_path: Path, recipe: str, changes: dict[str, Any]
+) -> None:
     """It is better than the head on what it was taught, and what is read again predicts the same to the last bit."""
     student = taught(tiny, recipe=recipe, epochs=4, **changes)
     texts, labels = messages(160)
     found = student.predict(Inputs(texts))
-    head = taught(tiny, recipe="head").predict(Inputs(texts))
+    head = head_student.predict(Inputs(texts))
     right = np.arange(160), labels
     assert np.log(found[right])[60:].mean() > np.log(head[right])[60:].mean()
     assert (saved_and_read(student, tmp_path).predict(Inputs(texts)) == found).all()
@@ -61,17 +63,17 @@ def test_targets_that_name_no_layer_are_an_error(tiny: Base) -> None:
         adapt(tiny, settings(tiny.folder, lora_targets=["nothing"]), 0)
 
 
-def test_an_ensemble_says_the_mean_of_its_members(tiny: Base, tmp_path: Path) -> None:
-    """Three adapters and heads of their own; saved, read again, they still say the mean of what each says."""
-    student = saved_and_read(taught(tiny, ensemble=3), tmp_path)
+def test_an_ensemble_says_the_mean_of_its_members(tiny: Base, lora_student: FittedStudent, tmp_path: Path) -> None:
+    """Two adapters and heads of their own; saved, read again, they still say the mean of what each says."""
+    student = saved_and_read(taught(tiny, ensemble=2), tmp_path)
     texts, _ = messages(20, seed=9)
     windows = student.tokens(Inputs(texts))
     each = np.stack([softmax(logits) for logits in student.members(windows)])
-    assert each.shape == (3, 20, 3)
+    assert each.shape == (2, 20, 3)
     assert each.std(axis=0).max() > 1e-4
     assert np.allclose(softmax(student.logits(windows)), each.mean(axis=0), atol=1e-6)
-    assert student.facts["members"] == 3
-    assert student.model_id != taught(tiny).model_id
+    assert student.facts["members"] == 2
+    assert student.model_id != lora_student.model_id
 
 
 def test_each_layer_learns_slower_than_the_one_above(tiny: Base) -> None:
@@ -133,7 +135,7 @@ def test_a_killed_fit_goes_on_from_its_checkpoints(tiny: Base, tmp_path: Path) -
 
 def test_lower_layers_that_read_once_change_no_number(tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """What reaches the first trained layer is the same in each epoch, so it may be kept; and it is kept."""
-    kept = taught(tiny, n=100, recipe="top", epochs=3)
+    kept = taught(tiny, n=100, recipe="top", epochs=2)
     read: list[int] = []
     known = LowerLayers.known
 
@@ -142,10 +144,10 @@ def test_lower_layers_that_read_once_change_no_number(tiny: Base, monkeypatch: p
         return known(layers)
 
     monkeypatch.setattr(LowerLayers, "known", watched)
-    assert taught(tiny, n=100, recipe="top", epochs=3).model_id == kept.model_id
+    assert taught(tiny, n=100, recipe="top", epochs=2).model_id == kept.model_id
     assert max(read) == 40
     monkeypatch.setattr(lower_layers, "MOST_BYTES", 0)
-    again = taught(tiny, n=100, recipe="top", epochs=3)
+    again = taught(tiny, n=100, recipe="top", epochs=2)
     assert again.adapter is not None
     assert kept.adapter is not None
     for name, tensor in again.adapter.tensors.items():
