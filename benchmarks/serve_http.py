@@ -23,6 +23,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import requests
 
 from benchmarks.figures import Figure, at_least, report
 from benchmarks.helpdesk import EXAMPLE
@@ -86,13 +87,15 @@ def _turn(
     engine: "Engine", address: str, pid: int, texts: Sequence[str], together: int, seconds: float
 ) -> tuple[float, float]:
     """Both arms, the engine before and after: shares of its texts a second, and of its texts for each CPU-second."""
-    before, cpu_before = engine.rate(seconds), _cpu_seconds(pid)
+    before, cpu_before, read = engine.rate(seconds), _cpu_seconds(pid), _batches(address)
     seen = asyncio.run(load(address, texts, clients=64, together=together, seconds=seconds))
     served = seen.texts / (_cpu_seconds(pid) - cpu_before)
+    texts_read, batches = (now - then for now, then in zip(_batches(address), read, strict=True))
     after = engine.rate(seconds)
     in_batch = [(a + b) / 2 for a, b in zip(before, after, strict=True)]
     print(
-        f"{together} a request: {seen.texts_per_s:.1f} texts/s, {served:.1f} for each CPU-second; "
+        f"{together} a request: {seen.texts_per_s:.1f} texts/s, {served:.1f} for each CPU-second, "
+        f"{texts_read / batches:.0f} a batch; "
         f"in batch {in_batch[0]:.1f} and {in_batch[1]:.1f}",
         flush=True,
     )
@@ -122,6 +125,13 @@ class Engine:
             self.labeller.predict(self.labeller.prepare(chunk))
             done += len(chunk)
         return done / passed, done / (time.process_time() - cpu)
+
+
+def _batches(address: str) -> tuple[float, float]:
+    """Texts and batches that the student has read so far."""
+    told = requests.get(f"{address}/metrics", timeout=PATIENCE_S).text.splitlines()
+    found = dict(line.rsplit(" ", 1) for line in told if line.startswith("stillhouse_batch_texts_"))
+    return float(found["stillhouse_batch_texts_sum"]), float(found["stillhouse_batch_texts_count"])
 
 
 async def load(address: str, texts: Sequence[str], *, clients: int, together: int, seconds: float) -> Load:

@@ -1,11 +1,13 @@
 """Requests that come while a worker is busy are answered together: batches grow with the load, a lone request waits for nobody."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+LINGER_SHARE = 0.1
 In = TypeVar("In")
 Out = TypeVar("Out")
 
@@ -29,8 +31,9 @@ class _Group(Generic[In, Out]):
 class Batcher(Generic[In, Out]):
     """Workers that take what waits, up to `most_parts` at a time, each worker its share of it.
 
-    After a batch of several requests a worker waits `linger_s` for more: their senders are likely to ask again, and
-    answering the first of them alone would make the others wait. `told` gets the size of each batch. `most_waiting`
+    After a batch of several requests a worker waits until as much waits again, at most LINGER_SHARE of the time that the
+    batch took (but `linger_s`): their senders are likely to ask again, and answering the first of them alone would make
+    the others wait. `told` gets the size of each batch. `most_waiting`
     parts may wait; a request may bring more only when nothing waits. Requests of a batch whose work raises are tried one
     by one, unless what fails one would fail all (`one_by_one`).
     """
@@ -74,19 +77,27 @@ class Batcher(Generic[In, Out]):
         await asyncio.gather(*self._workers)
 
     async def _run(self) -> None:
-        crowd = False
+        crowd, took_s = 0, 0.0  # parts of the last batch, where it was of several requests
         while True:
             await self._some.wait()
             if self._closing and not self._groups:
                 return
-            if crowd and self.waiting < self.most_parts and not self._closing:
-                await asyncio.sleep(self.linger_s)
+            await self._linger(crowd, took_s)
             batch = self._take()
-            crowd = len(batch) > 1
             if batch:
+                started = time.monotonic()
                 self._idle -= 1
                 await self._answer(batch)
                 self._idle += 1
+                took_s = time.monotonic() - started
+            crowd = sum(len(group.parts) for group in batch) if len(batch) > 1 else 0
+
+    async def _linger(self, crowd: int, took_s: float) -> None:
+        until = time.monotonic() + max(self.linger_s, LINGER_SHARE * took_s)
+        while not self._closing and self.waiting < crowd:
+            if time.monotonic() >= until:
+                return
+            await asyncio.sleep(self.linger_s)
 
     def _take(self) -> list[_Group[In, Out]]:
         most = min(self.most_parts, -(-self.waiting // max(self._idle, 1)))

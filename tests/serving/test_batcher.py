@@ -85,6 +85,29 @@ def test_workers_share_what_waits() -> None:
     run(test)
 
 
+def test_after_a_crowd_a_worker_waits_for_it_to_come_back() -> None:
+    """Those who were answered together ask again one after another, and are read together again; a lone one is not waited for."""
+
+    async def test() -> None:
+        work = Work()
+        batcher = Batcher(work, linger_s=0.02)
+        for _ in range(2):
+            asked = [asyncio.create_task(batcher.ask([1]))]
+            if work.sizes:
+                await settled()
+            asked.append(asyncio.create_task(batcher.ask([2])))
+            await asyncio.gather(*asked)
+        assert work.sizes == [2, 2]
+        await batcher.ask([3])
+        for number in range(2):
+            asked = [asyncio.create_task(batcher.ask([number]))]
+            await settled()
+        assert work.sizes == [2, 2, 1, 1, 1]
+        await batcher.close()
+
+    run(test)
+
+
 def test_more_than_may_wait_is_refused_at_once() -> None:
     """What waits already is answered."""
 
