@@ -1,4 +1,4 @@
-"""Requests that come while a worker is busy are answered together: batches grow with the load, a lone request waits for nobody."""
+"""Requests that come while a worker is busy are answered together: batches grow with the load."""
 
 import asyncio
 import time
