@@ -1,5 +1,6 @@
 """A table labelled on any engine: carried there, planned, done shard by shard, checked, and fetched."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.engine import Engine
+from jobs.on_modal import ModalApp
 from jobs.work import do, student_base
 from serving.label import SHARD_ROWS, LabelCounts, counts_of
 from serving.receipts import Receipt, done, quarantined, read_plan, settle
@@ -14,6 +16,7 @@ from serving.roots import Root, root_of
 from stillhouse.errors import InputError, StillhouseError
 from stillhouse.settings import Data
 
+ELSEWHERE = "_job/elsewhere.json"  # where workers write, and what was handed in to them
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
@@ -50,9 +53,12 @@ def label_on(engine: Engine, job: LabelJob, target: Path, *, progress: Progress 
     there. Any engine gives the same files, named by their content.
     """
     started = time.monotonic()
+    if isinstance(engine, ModalApp) and (call := elsewhere(target).get("call")):
+        engine.wait(call)
     planned = _planned(engine, job, target)
     root = root_of(planned["root"]) if engine.shares_files else root_of(target.absolute())
     if not engine.shares_files:
+        _note_elsewhere(target, planned["root"])
         engine.fetch(planned["root"], target)  # the plan, and receipts of what stands already
     plan = read_plan(root)
     assert plan is not None
@@ -77,6 +83,31 @@ def label_on(engine: Engine, job: LabelJob, target: Path, *, progress: Progress 
     receipts = settle(root, plan)
     counts = counts_of(receipts, seconds=time.monotonic() - started, resumed=resumed)
     return Labelled(root, receipts, counts, sum(receipt.seconds for receipt in receipts))
+
+
+def hand_in(engine: ModalApp, job: LabelJob, target: Path) -> str:
+    """Plan, and have a coordinator on Modal see to all shards without this process; the id of its call.
+
+    `label_on` with the same job and target waits for it and fetches. Raises what planning raises.
+    """
+    planned = _planned(engine, job, target)
+    jobs = [{"root": planned["root"], "shard": number} for number in range(planned["shards"])]
+    call = engine.hand_in("label", jobs)
+    _note_elsewhere(target, planned["root"], call)
+    return call
+
+
+def elsewhere(target: Path) -> Mapping[str, str]:
+    """{root, call}: where the workers of a job write that ends up in `target`; empty where that is not known."""
+    try:
+        found: Mapping[str, str] = json.loads(root_of(target.absolute()).read(ELSEWHERE) or b"{}")
+    except ValueError:
+        return {}
+    return found
+
+
+def _note_elsewhere(target: Path, root: str, call: str = "") -> None:
+    root_of(target.absolute()).write(ELSEWHERE, json.dumps({"root": root, "call": call}).encode())
 
 
 def _planned(engine: Engine, job: LabelJob, target: Path) -> Mapping[str, Any]:

@@ -35,8 +35,10 @@ class Lesson:
     held_out: HeldOut
     recipe: str
 
-    def taught(self) -> FittedStudent:
-        """The student. Raises what `fit_student` raises."""
+    def taught(self, **how: Any) -> FittedStudent:
+        """The student. `how` are arguments that do not change it, by their names in `fit_student`: base, features,
+        progress, checkpoints. Raises what that raises.
+        """
         return fit_student(
             self.inputs,
             self.targets,
@@ -47,6 +49,7 @@ class Lesson:
             width=self.width,
             held_out=self.held_out,
             recipe=self.recipe,  # type: ignore[arg-type] # checked there
+            **how,
         )
 
 

@@ -1,23 +1,25 @@
 """Modal: jobs are calls of the app's functions; files travel through its volume."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
+from jobs.content import content_of
 from jobs.engine import Job, Outcome
 from stillhouse.errors import InputError
-
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
 class ModalApp:
-    """The app, started when first needed and stopped by `close`; a deployed one if `deployed`. Use as a context manager.
+    """The app, started when first needed and stopped at the end; a deployed one if `deployed`. Use as a context manager.
 
-    With `detached` work goes on when this process ends, and `run` only hands it in.
+    With `detached` what was handed in goes on when this process ends.
     """
 
     deployed: bool = False
@@ -25,22 +27,21 @@ class ModalApp:
     name: str = "modal"
     shares_files: bool = False
     _stack: ExitStack = field(default_factory=ExitStack)
-    _functions: dict[str, Any] = field(default_factory=dict)
+    _started: bool = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        self._functions.clear()
+        self._started = False
 
     def run(self, work: str, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Modal repeats a job whose container is lost; a job that fails three times more comes back as a failure."""
+        if not jobs:
+            return
         calls = [(work, number, dict(job)) for number, job in enumerate(jobs)]
-        function = self._function(work)
-        if self.detached:
-            call = self._function("coordinate").spawn(work, [dict(job) for job in jobs])
-            raise DetachedError(call.object_id)
+        function = self._function(work, jobs[0])
         seen: set[int] = set()
         failures: list[str] = []
         for said in function.starmap(
@@ -56,11 +57,25 @@ class ModalApp:
         for number in sorted(set(range(len(jobs))) - seen):
             yield Outcome(number, None, failures.pop(0) if failures else "no outcome")
 
+    def hand_in(self, work: str, jobs: Sequence[Job]) -> str:
+        """All jobs to a coordinator in a container; the id of its call."""
+        call = self._function("coordinate", {}).spawn(work, [dict(job) for job in jobs])
+        return str(call.object_id)
+
+    def wait(self, call_id: str) -> None:
+        """Until what was handed in has ended, well or not: what came of it is read off receipts."""
+        import modal
+
+        try:
+            modal.FunctionCall.from_id(call_id).get()
+        except Exception as error:  # noqa: BLE001 - whatever became of the coordinator, work goes on from the receipts
+            print(f"what was handed in ended with {type(error).__name__}: {error}", file=sys.stderr)
+
     def place(self, path: Path) -> str:
         """On the volume under a name that is its content: what is there already is not carried again."""
         from jobs.modal_app import DATA, data
 
-        name = f"placed/{_content_of(path)}/{path.name}"
+        name = f"placed/{content_of(path)}/{path.name}"
         if not _there(data, name):
             with data.batch_upload(force=True) as batch:
                 if path.is_dir():
@@ -94,46 +109,59 @@ class ModalApp:
                     out.write(chunk)
             part.replace(file)
 
-    def _function(self, work: str) -> Any:
-        import modal
-
+    def _function(self, work: str, job: Job) -> Any:
         from jobs import modal_app
 
-        if not self._functions:
-            try:
+        if not self._started:
+            import modal
+
+            with with_an_account():
                 if self.deployed:
                     modal.App.lookup(modal_app.NAME)
                 else:
                     self._stack.enter_context(modal_app.app.run(detach=self.detached))
-            except modal.exception.AuthError as error:
-                raise InputError(
-                    "no account on Modal",
-                    expected="a token, as `modal setup` makes it",
-                    found=str(error),
-                    fix="run `modal setup`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
-                ) from error
-            self._functions["started"] = True
-        if work not in self._functions:
-            name = modal_app.name_for(work)
-            here = modal_app.FUNCTIONS[name]
-            self._functions[work] = modal.Function.from_name(modal_app.NAME, name) if self.deployed else here
-        return self._functions[work]
+            self._started = True
+        return modal_app.function_for(work, dict(job), deployed=self.deployed)
 
 
-class DetachedError(Exception):
-    """Not a fault: the work has been handed in, and its id on Modal is `args[0]`."""
+def serve_on_modal(
+    student: Path, base: Path | None, *, name: str, threshold: float, token: str, limits: Mapping[str, Any]
+) -> str:
+    """Deploy a student as a web endpoint of its own, which is there when somebody asks; its address.
+
+    A later call with the same `name` replaces it. Raises InputError without an account.
+    """
+    with with_an_account():
+        engine = ModalApp()
+        said = {
+            "name": name,
+            "student": engine.place(student),
+            "base": engine.place(base) if base is not None else "",
+            "threshold": threshold,
+            "limits": dict(limits),
+        }
+        os.environ["STILLHOUSE_SERVED"] = json.dumps(said)  # read where the app is declared
+        os.environ["STILLHOUSE_SERVE_TOKEN"] = token
+        from jobs import modal_serve
+
+        modal_serve.app.deploy()
+        return str(modal_serve.web.get_web_url())
 
 
-def _content_of(path: Path) -> str:
-    """A hash of a file, or of all files of a folder with their names."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(str(file.relative_to(path)).encode())
-            with file.open("rb") as content:
-                while chunk := content.read(CHUNK_BYTES):
-                    digest.update(chunk)
-    return digest.hexdigest()[:16]
+@contextmanager
+def with_an_account() -> Iterator[None]:
+    """Raises InputError where Modal knows no account of this machine."""
+    import modal
+
+    try:
+        yield
+    except modal.exception.AuthError as error:
+        raise InputError(
+            "no account on Modal",
+            expected="a token, as `modal setup` makes it",
+            found=str(error),
+            fix="run `modal setup`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET",
+        ) from error
 
 
 def _there(volume: Any, name: str) -> bool:

@@ -10,15 +10,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jobs.lessons import read_lesson
+from jobs.teaching import teach
+from jobs.training import train
 from serving.label import planned, run_id_of_labels
 from serving.label_shard import Labelling, label_shard
 from serving.receipts import read_plan, work
+from serving.receipts import status as status_of
 from serving.roots import root_of
 from serving.student import kind_in, labeller_of
 from stillhouse.errors import InputError, ModelError
 from stillhouse.settings import Data
-from trainer.artifact import is_complete, model_id_of, save_student
+from trainer.artifact import model_id_of
 from trainer.base import load_base
 from trainer.engines import find_local_base, is_export
 
@@ -57,18 +59,29 @@ def label(job: Job) -> Mapping[str, Any]:
     return asdict(receipt)
 
 
-def train(job: Job) -> Mapping[str, Any]:
-    """{lesson, student, task, key}: a student taught the lesson in a folder, saved to another.
-
-    `key` names the lesson: a student that is there with the same one is not taught again.
-    """
-    folder = Path(job["student"])
-    if is_complete(folder) and _key_of(folder) == job["key"]:
-        return {"student": str(folder), "again": False}
-    student = read_lesson(Path(job["lesson"])).taught()
-    metrics = {"lesson": job["key"], **student.facts}
-    save_student(student, folder, task_json=job["task"], metrics=metrics, card="")
-    return {"student": str(folder), "again": True}
+def status(job: Job) -> Mapping[str, Any]:
+    """{root}: how far a job is, read off the receipts in its folder or at its URL. Raises InputError where there is none."""
+    root = root_of(job["root"])
+    plan = read_plan(root)
+    if plan is None:
+        raise InputError(
+            f"no job in {job['root']}",
+            expected="the folder or URL that labels are written to",
+            found="no plan in it",
+            fix="name the target of `stillhouse label`",
+        )
+    at = status_of(root, plan)
+    return {
+        "run_id": plan.run_id,
+        "shards": at.shards,
+        "done": at.done,
+        "rows": at.rows,
+        "rows_done": at.rows_done,
+        "quarantined": list(at.quarantined),
+        "worker_seconds": round(at.worker_seconds, 1),
+        "rows_per_s": at.rows_per_s,
+        "eta_s": at.eta_s,
+    }
 
 
 def echo(job: Job) -> Mapping[str, Any]:
@@ -80,7 +93,9 @@ WORK: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
     "echo": echo,
     "plan_labels": plan_labels,
     "label": label,
+    "status": status,
     "train": train,
+    "teach": teach,
 }
 
 
@@ -113,7 +128,3 @@ def _labelling(said: str) -> Labelling:
         model_id=model_id_of(folder),
         threshold=float(words["threshold"]),
     )
-
-
-def _key_of(folder: Path) -> str:
-    return str(json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("lesson", ""))
