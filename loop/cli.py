@@ -8,7 +8,19 @@ import typer
 from loop import cli_student
 from loop.cli_argilla import argilla_app
 from loop.cli_student import export_app, jobs_app
-from loop.flags import Json, Quiet, RunFolder, RunOption, TaskFile, clear_errors, say
+from loop.flags import (
+    Address,
+    Deployed,
+    Gpu,
+    Json,
+    On,
+    Quiet,
+    RunFolder,
+    RunOption,
+    TaskFile,
+    clear_errors,
+    say,
+)
 from stillhouse.errors import WAITING_EXIT_CODE
 from stillhouse.task import KindName
 
@@ -152,24 +164,64 @@ def trial(
         say(found.to_json(), found.text(), as_json=as_json)
 
 
+@app.command()
+def teach(
+    task: TaskFile,
+    run: RunOption = None,
+    on: On = None,
+    address: Address = "",
+    gpu: Gpu = "",
+    deployed: Deployed = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask the teachers about the whole pool and stop there; `run` goes on from what they said.
+
+    With --on, teachers under vLLM ([teachers.vllm]) are asked where the GPUs are; other teachers are asked from here.
+
+    Examples:
+        stillhouse teach mytask/task.toml --run runs/mytask
+
+        stillhouse teach mytask/task.toml --on modal --gpu H100
+
+    """
+    from loop.command import teach_task
+    from loop.engines import Where
+
+    with clear_errors():
+        where = None if on is None else Where(on, 1, address, gpu, deployed)
+        found = teach_task(task, run, quiet=quiet, where=where)
+        votes = ", ".join(f"{count:,} of {name}" for name, count in sorted(found["votes"].items()))
+        say(found, f"{found['items']:,} items; votes: {votes or 'none'}", as_json=as_json)
+
+
 @app.command(name="run")
 def run_(
     task: TaskFile,
     run: RunOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for people instead of ending with code 10.")] = False,
     keep_argilla: Annotated[bool, typer.Option("--keep-argilla", help="Leave the embedded Argilla up.")] = False,
+    on: On = None,
+    address: Address = "",
+    gpu: Gpu = "",
+    deployed: Deployed = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Rounds until quality levels off. Kill it when you like and repeat it: nothing paid for is asked again.
+
+    With --on, students are taught there, and teachers under vLLM asked there; all else stays in this process.
 
     Examples:
         stillhouse run examples/helpdesk/team.toml --run runs/demo
 
         stillhouse run mytask/task.toml --wait
 
+        stillhouse run mytask/task.toml --on modal --gpu H100
+
     """
-    _run(task, run, most=None, wait=wait, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+    where = (on, address, gpu, deployed)
+    _run(task, run, where, most=None, wait=wait, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
 
 
 @app.command(name="round")
@@ -177,6 +229,10 @@ def round_(
     task: TaskFile,
     run: RunOption = None,
     keep_argilla: Annotated[bool, typer.Option("--keep-argilla", help="Leave the embedded Argilla up.")] = True,
+    on: On = None,
+    address: Address = "",
+    gpu: Gpu = "",
+    deployed: Deployed = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -186,16 +242,28 @@ def round_(
         stillhouse round examples/helpdesk/team.toml
 
     """
-    _run(task, run, most=1, wait=False, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+    where = (on, address, gpu, deployed)
+    _run(task, run, where, most=1, wait=False, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
 
 
 def _run(
-    task: Path, run: Path | None, *, most: int | None, wait: bool, keep_argilla: bool, as_json: bool, quiet: bool
+    task: Path,
+    run: Path | None,
+    where: tuple[On, str, str, bool],
+    *,
+    most: int | None,
+    wait: bool,
+    keep_argilla: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     from loop.command import run_task
+    from loop.engines import Where
 
     with clear_errors():
-        result = run_task(task, run, most=most, wait=wait, keep_argilla=keep_argilla, quiet=quiet)
+        on, address, gpu, deployed = where
+        place = None if on is None else Where(on, 1, address, gpu, deployed)
+        result = run_task(task, run, most=most, wait=wait, keep_argilla=keep_argilla, quiet=quiet, where=place)
         say(result.summary, result.text, as_json=as_json)
         if result.waiting:
             raise typer.Exit(WAITING_EXIT_CODE)

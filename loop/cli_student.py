@@ -6,11 +6,15 @@ from typing import Annotated, Any, Literal
 import typer
 
 from loop.flags import (
+    Address,
     CascadeBudget,
     CascadeOption,
+    Deployed,
     ExportTarget,
+    Gpu,
     Json,
     MaxError,
+    On,
     Quiet,
     RunFolder,
     StudentOption,
@@ -23,11 +27,6 @@ from loop.flags import (
 
 export_app = typer.Typer(help="Take results out of a run.", no_args_is_help=True)
 jobs_app = typer.Typer(help="Work in shards, wherever it runs.", no_args_is_help=True)
-
-On = Annotated[
-    Literal["local", "ray", "modal"] | None,
-    typer.Option("--on", help="Other processes than this one: shards, side by side.", show_default="this process"),
-]
 
 
 def label(
@@ -45,9 +44,12 @@ def label(
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows that a kill can cost.")] = 16_384,
     on: On = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, with --on local.")] = 2,
-    address: Annotated[str, typer.Option(help="Of a cluster, with --on ray.", show_default="this machine")] = "",
-    gpu: Annotated[str, typer.Option(help="Its kind, with --on modal.", show_default="L4, else A10, else T4")] = "",
-    deployed: Annotated[bool, typer.Option("--deployed", help="Use the app as it is deployed on Modal.")] = False,
+    address: Address = "",
+    gpu: Gpu = "",
+    deployed: Deployed = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Hand all in, with --on modal; the same command later fetches the labels.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -62,6 +64,8 @@ def label(
 
         stillhouse label runs/demo crawl/ labelled/ --on modal --gpu L4
 
+        stillhouse label runs/demo crawl/ labelled/ --on modal --detach
+
     """
     from loop.labeller import Asking, label_with, threshold_of
 
@@ -74,9 +78,19 @@ def label(
         else:
             from loop.engines import Where, label_elsewhere
 
-            counts = label_elsewhere(run, source, target, asking, Where(on, workers, address, gpu, deployed), **how)
+            where = Where(on, workers, address, gpu, deployed, detach)
+            counts = label_elsewhere(run, source, target, asking, where, **how)
+        if detach:
+            say(counts, handed_in_text(counts["handed_in"], target), as_json=as_json)
+            return
         counts |= {"threshold": least, "promise": promise}
         say(counts, labelled_text(counts, target), as_json=as_json)
+
+
+def handed_in_text(call: str, target: Path) -> str:
+    return f"""handed in to Modal as {call}: this machine is not needed any more
+how far it is: stillhouse jobs status {target} --on modal
+the labels:    repeat the command without --detach, which waits for the rest and fetches them"""
 
 
 def labelled_text(counts: dict[str, Any], target: Path) -> str:
@@ -110,15 +124,22 @@ def serve(
     max_texts: Annotated[int, typer.Option(min=1, help="Texts of one request.")] = 256,
     max_bytes: Annotated[int, typer.Option(min=1, help="Bytes of one request.")] = 4 * 2**20,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one request.")] = 30.0,
+    on: Annotated[
+        Literal["modal"] | None, typer.Option("--on", help="A web endpoint there.", show_default="this machine")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="Its kind, with --on modal.", show_default="none")] = "",
 ) -> None:
     """Serve the run's last student over HTTP: POST /v1/label, /openapi.json, /health/ready, /metrics.
 
-    Stops at SIGTERM, once everything in flight is answered. A token in STILLHOUSE_SERVE_TOKEN is asked for.
+    Stops at SIGTERM, once everything in flight is answered. A token in STILLHOUSE_SERVE_TOKEN is asked for. With --on
+    modal it is deployed there and stays; no container runs while nobody asks.
 
     Examples:
         stillhouse serve runs/demo
 
         stillhouse serve runs/demo --threshold 0.8 --cascade --budget 5
+
+        stillhouse serve runs/demo --on modal
 
     """
     with clear_errors():
@@ -130,6 +151,11 @@ def serve(
         least, promise = threshold_of(run, student, threshold, max_error)
         asking = Asking(least, cascade, teacher_threshold, budget, student)
         limits = Limits(max_bytes, max_texts, timeout)
+        if on == "modal":
+            from loop.engines import serve_elsewhere
+
+            print(f"deployed at {serve_elsewhere(run, asking, limits, gpu)}")
+            return
 
         def told(address: str) -> None:
             print(f"serving at {address}{f': it answers {promise}' if promise else ''}", flush=True)
@@ -182,6 +208,10 @@ def export_student(
 @jobs_app.command("status")
 def jobs_status(
     target: Annotated[str, typer.Argument(help="The folder or URL that labels are written to.", show_default=False)],
+    on: Annotated[
+        Literal["modal"] | None, typer.Option("--on", help="Look there.", show_default="what is here")
+    ] = None,
+    deployed: Deployed = False,
     as_json: Json = False,
 ) -> None:
     """How far a job is, from its receipts alone, whatever runs it: shards, rows, rate, time left, seconds of workers.
@@ -191,9 +221,11 @@ def jobs_status(
 
         stillhouse jobs status s3://bucket/labelled
 
+        stillhouse jobs status labelled/ --on modal
+
     """
-    from loop.engines import job_status, status_text
+    from loop.engines import Where, job_status, status_text
 
     with clear_errors():
-        found = job_status(target)
+        found = job_status(target, Where(on, deployed=deployed) if on else None)
         say(found, status_text(found), as_json=as_json)

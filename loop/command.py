@@ -7,8 +7,12 @@ from typing import Any
 
 from argilla_setup.embedded import down
 from loop.desks import connection_of, say_nothing, start_argilla
+from loop.elsewhere import elsewhere
+from loop.engines import Where
+from loop.learn import base_of
+from loop.library import library_of
 from loop.progress import Display
-from loop.project import TASK_PATH, Project, open_project, project_of
+from loop.project import TASK_PATH, Project, open_project, project_of, read_gold, read_pool, same_task
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
 from loop.summary import (
     add_seconds,
@@ -19,6 +23,7 @@ from loop.summary import (
     write_json,
     write_run_report,
 )
+from loop.teach import ask_teachers
 from stillhouse.errors import InputError
 from stillhouse.store import Store
 
@@ -33,19 +38,29 @@ class RunResult:
 
 
 def run_task(
-    task_path: Path, folder: Path | None, *, most: int | None, wait: bool, keep_argilla: bool, quiet: bool
+    task_path: Path,
+    folder: Path | None,
+    *,
+    most: int | None,
+    wait: bool,
+    keep_argilla: bool,
+    quiet: bool,
+    where: Where | None = None,
 ) -> RunResult:
-    """Run rounds, then write summary.json and report.html. Raises StillhouseError; a repeat goes on."""
+    """Run rounds, then write summary.json and report.html. Raises StillhouseError; a repeat goes on.
+
+    `where` teaches students, and asks teachers under vLLM, on other machines.
+    """
     project = open_project(task_path, folder)
     display = Display(quiet=quiet)
     started = time.monotonic()
     for banner in banners(project):
         display.line(banner)
     outcome: Outcome | None = None
-    with Store(project.folder) as store:
+    with elsewhere(where, project, display) as away, Store(project.folder) as store:
         store.write_note(TASK_PATH, str(project.task_path))
         try:
-            loop = open_loop(project, store, display, lambda line: display.line(f"  argilla: {line}"))
+            loop = open_loop(project, store, display, lambda line: display.line(f"  argilla: {line}"), away)
             outcome = run_rounds(loop, most=most, wait=wait)
         finally:
             add_seconds(store, started)
@@ -57,6 +72,26 @@ def run_task(
             write_run_report(loop, outcome)
         write_json(project.summary, summary)
         return RunResult(summary, _ending(loop, outcome, keep_argilla=keep_argilla), outcome.waiting)
+
+
+def teach_task(task_path: Path, folder: Path | None, *, quiet: bool, where: Where | None = None) -> dict[str, Any]:
+    """Ask every teacher that shows no examples about all items, as `run` would before its first round, and stop there.
+
+    Raises StillhouseError; a repeat goes on.
+    """
+    project, display = open_project(task_path, folder), Display(quiet=quiet)
+    with elsewhere(where, project, display) as away, Store(project.folder) as store:
+        store.write_note(TASK_PATH, str(project.task_path))
+        items = read_pool(project)
+        gold = read_gold(project, items)
+        same_task(project, store)
+        store.add_items(items)
+        library = library_of(project, base_of(project), display, items, store.picks(), store.answers())
+        ask_teachers(project, store, [*items, *(gold.items if gold else ())], display, library, away)
+        votes: dict[str, int] = {}
+        for vote in store.votes():
+            votes[vote.source] = votes.get(vote.source, 0) + 1
+        return {"items": len(items), "votes": votes, "spent_usd": round(store.spent_usd(), 4)}
 
 
 def _ending(loop: Loop, outcome: Outcome, *, keep_argilla: bool) -> str:

@@ -2,28 +2,33 @@
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.costs import estimate, spent_usd
 from jobs.engine import Engine
-from jobs.labels import LabelJob, label_on
+from jobs.labels import LabelJob, hand_in, label_on
+from jobs.labels import elsewhere as elsewhere_of
 from jobs.local import LocalProcesses
+from jobs.on_modal import ModalApp, serve_on_modal
+from jobs.work import do, student_base
 from loop.labeller import Asking, found, paced, student_folder
 from loop.progress import Display
 from loop.project import project_of
 from serving.formats import FORMATS
 from serving.label import SHARD_ROWS, labelled_rows
 from serving.label_shard import COLUMNS, OF_CASCADES
-from serving.receipts import read_plan, status
-from serving.roots import root_of
 from serving.shards import sample_of
 from serving.tables import write_rows
 from stillhouse.errors import InputError
 from trainer.engines import model_id_in, parameters_in
+
+if TYPE_CHECKING:  # it loads a web framework, which labelling does not need
+    from serving.api import Limits
 
 SAMPLE_ROWS = 200  # texts looked at for an estimate
 CHARS_A_TOKEN = 4.0
@@ -39,6 +44,16 @@ class Where:
     address: str = ""
     gpu: str = ""
     deployed: bool = False
+    detach: bool = False
+
+    def __post_init__(self) -> None:
+        if self.detach and self.on != "modal":
+            raise InputError(
+                f"--detach with --on {self.on}",
+                expected="--on modal, which has a machine that sees to the work",
+                found=f"--on {self.on}",
+                fix="leave --detach out: a command that is killed goes on when it is repeated",
+            )
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:
@@ -52,9 +67,7 @@ class Where:
         else:
             if self.gpu:
                 os.environ["STILLHOUSE_GPU"] = self.gpu  # read where the app is declared
-            from jobs.on_modal import ModalApp
-
-            with ModalApp(deployed=self.deployed) as app:
+            with ModalApp(deployed=self.deployed, detached=self.detach) as app:
                 yield app
 
 
@@ -85,11 +98,15 @@ def label_elsewhere(
     task, student = project.task, asking.student or student_folder(project)
     data = task.data.model_copy(update={"text": text or task.data.text, "id": id_column or task.data.id})
     into_folder = source.is_dir() and not any(suffix.lower() in FORMATS for suffix in target.suffixes)
-    shards = target if into_folder else target.with_name(f".{target.name}.shards")
+    shards = target if into_folder else shards_of(target)
     job = LabelJob(student, source, data, project.home, asking.threshold, shard_rows)
     display = Display(quiet=quiet)
     if where.on == "modal":
         display.line(f"  about {_estimated(where.gpu or GPU, student, source, data.text)}")
+    if where.detach:
+        with where.engine() as engine:
+            assert isinstance(engine, ModalApp)
+            return {"handed_in": hand_in(engine, job, shards)}
     with where.engine() as engine, display.bar(f"labelling on {engine.name}", None) as bar:
         done = label_on(engine, job, shards, progress=paced(display, bar))
     if not into_folder:
@@ -102,6 +119,11 @@ def label_elsewhere(
     return counts
 
 
+def shards_of(target: Path) -> Path:
+    """Where the shards of a target are: a folder is one, a file has one beside it until it is whole."""
+    return target.with_name(f".{target.name}.shards") if target.suffix.lower() in FORMATS else target
+
+
 def _estimated(gpu: str, student: Path, source: Path, text: str) -> str:
     """From a sample of the texts and the size of the student; what is not known is not guessed."""
     rows, chars = sample_of(source, text, SAMPLE_ROWS)
@@ -112,29 +134,51 @@ def _estimated(gpu: str, student: Path, source: Path, text: str) -> str:
     return f"{rows:,} rows of {chars:,.0f} characters: {said.text()}, containers that start or idle not counted"
 
 
-def job_status(root: str) -> dict[str, Any]:
-    """How far a job is, read off the receipts in its folder or at its URL. Raises InputError where there is none."""
-    place = root_of(root)
-    plan = read_plan(place)
-    if plan is None:
+def serve_elsewhere(folder: Path, asking: Asking, limits: "Limits", gpu: str = "") -> str:
+    """Deploy a run's student as a web endpoint on Modal; its address. Raises InputError without a token, or for a cascade."""
+    from loop.serve import TOKEN_ENV
+
+    token = os.environ.get(TOKEN_ENV, "")
+    if asking.cascade or not token:
         raise InputError(
-            f"no job in {root}",
-            expected="the folder or URL that labels are written to",
-            found="no plan in it",
-            fix="name the target of `stillhouse label`",
+            "the whole internet can reach an endpoint on Modal",
+            expected=f"a token in the environment variable {TOKEN_ENV}, and no --cascade: its ledger is where the run is",
+            found="--cascade" if asking.cascade else "no token",
+            fix="leave --cascade out" if asking.cascade else f"export {TOKEN_ENV}=...",
         )
-    at = status(place, plan)
-    return {
-        "run_id": plan.run_id,
-        "shards": at.shards,
-        "done": at.done,
-        "rows": at.rows,
-        "rows_done": at.rows_done,
-        "quarantined": list(at.quarantined),
-        "worker_seconds": round(at.worker_seconds, 1),
-        "rows_per_s": at.rows_per_s,
-        "eta_s": at.eta_s,
-    }
+    project = project_of(folder)
+    student = asking.student or student_folder(project)
+    if gpu:
+        os.environ["STILLHOUSE_GPU"] = gpu
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", project.task.name)
+    return serve_on_modal(
+        student, student_base(student), name=name, threshold=asking.threshold, token=token, limits=asdict(limits)
+    )
+
+
+def job_status(target: str, where: Where | None = None) -> dict[str, Any]:
+    """How far a job is, from the receipts in its folder or at its URL, or from those on Modal that end up in `target`.
+
+    Raises InputError where there is no job.
+    """
+    if where is None or where.on != "modal":
+        shards = shards_of(Path(target))
+        return dict(do("status", {"root": str(shards) if shards.is_dir() else target}))
+    root = elsewhere_of(shards_of(Path(target))).get("root")
+    if root is None:
+        raise InputError(
+            f"nothing is known of a job on Modal that ends up in {target}",
+            expected="the target of `stillhouse label --on modal`, on the machine where that was said",
+            found="no note of it",
+            fix="name that target, or repeat the label command: it goes on from what is finished",
+        )
+    with where.engine() as engine:
+        (outcome,) = engine.run("status", [{"root": root}])
+    if outcome.result is None:
+        raise InputError(
+            f"the job on Modal does not tell how far it is: {root}", expected="a plan", found=outcome.failure
+        )
+    return dict(outcome.result)
 
 
 def status_text(at: dict[str, Any]) -> str:

@@ -47,6 +47,15 @@ CascadeBudget = Annotated[
     typer.Option("--budget", min=0, help="US dollars the cascade may spend in all.", show_default="the task's budget"),
 ]
 ExportTarget = Literal["safetensors", "openvino", "openvino-int8", "onnx"]
+On = Annotated[
+    Literal["local", "ray", "modal"] | None,
+    typer.Option("--on", help="Other processes than this one.", show_default="this process"),
+]
+Address = Annotated[str, typer.Option("--address", help="Of a cluster, with --on ray.", show_default="this machine")]
+Gpu = Annotated[
+    str, typer.Option("--gpu", help="Its kind, with --on modal, such as L40S or H100:4.", show_default="by the work")
+]
+Deployed = Annotated[bool, typer.Option("--deployed", help="Use the app as it is deployed on Modal.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs import lessons
 from kinds.kind import Kind
 from loop.progress import Display
 from loop.project import Project
@@ -25,13 +27,14 @@ from trainer.inputs import Inputs
 from trainer.linear import fit_linear, out_of_fold
 from trainer.pace import Pace, Progress
 from trainer.risk import RiskScores, bounds_to_report
-from trainer.student import FittedStudent, HeldOut, fit_student
+from trainer.student import FittedStudent, HeldOut
 
 HELD_OUT_SHARE = 0.1
 TRAINING = "training"  # the folder of a training that is under way: deleted once its student is saved
 
 Recipe = Literal["auto", "head", "top", "lora", "full", "generate"]
 Trained = FittedStudent | UnitStudent
+TaughtBy = Callable[[lessons.Lesson, Base], FittedStudent]  # on another machine
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +81,14 @@ def train(
     recipe: Recipe,
     display: Display,
     judges: Judges | None = None,
+    taught_by: TaughtBy | None = None,
 ) -> Trained:
     """The student of a round: loaded if this very lesson has been learned already, else trained and saved.
 
     A random tenth of the pool is held out to choose the recipe and to calibrate, judged by what is believed of it
     (people's answers where there are some). It is random, so unlike the answers it looks like what will be labelled.
     `judges` say on which items, that must not teach it, its errors can be certified; `view` has not seen their answers.
+    `taught_by` trains on other machines; a head is fitted here, where the features are.
     """
     folder = project.student(round_number)
     key = lesson_key(project, view, recipe) + (judges.key() if judges else "")
@@ -95,7 +100,7 @@ def train(
         def progress(pace: Pace) -> None:
             bar(round(100 * pace.done / max(pace.total, 1)), f"{pace.stage} {pace.note}")
 
-        student = teach(project, base, view, recipe, silent_rows(view, judges), progress)
+        student = teach(project, base, view, recipe, silent_rows(view, judges), progress, taught_by)
         bar(100, said_of(student))
     risk = risk_scores(view.kind, student, judges) if judges and judges.items else None
     save_student(
@@ -111,27 +116,35 @@ def train(
 
 
 def _pointer(
-    project: Project, base: Base, view: View, recipe: Recipe, silent: NDArray[np.bool_], progress: Progress
+    project: Project,
+    base: Base,
+    view: View,
+    recipe: Recipe,
+    silent: NDArray[np.bool_],
+    progress: Progress,
+    taught_by: TaughtBy | None,
 ) -> Trained:
     """A head on the base, with or without an adapter: it labels units."""
     assert recipe != "generate"
     taught, held = lesson(view, project.task.student), held_out_rows(project, view)
     held = held[~silent[held]]
-    student = fit_student(
-        inputs_of(view.kind, view.items, view.corpus.layout),
-        taught.targets,
-        np.where(silent, 0.0, taught.weights),
-        view.kind.columns,
-        project.task.student,
-        width=view.kind.width,
+    told = lessons.Lesson(
+        inputs=inputs_of(view.kind, view.items, view.corpus.layout),
+        targets=taught.targets,
+        weights=np.where(silent, 0.0, taught.weights),
+        columns=tuple(view.kind.columns),
+        settings=project.task.student,
         seed=project.task.seed,
-        base=base,
-        features=view.corpus.features,
+        width=view.kind.width,
         held_out=HeldOut(held, view.belief.probs[held]),
         recipe=recipe,
-        progress=progress,
-        checkpoints=project.folder / TRAINING,
     )
+    if taught_by is not None and recipe != "head":
+        student = taught_by(told, base)
+    else:
+        student = told.taught(
+            base=base, features=view.corpus.features, progress=progress, checkpoints=project.folder / TRAINING
+        )
     if view.thresholds is None:
         return student
     return replace(student, thresholds=tuple(float(t) for t in view.thresholds))
@@ -144,6 +157,7 @@ def _writer(
     recipe: Recipe,  # noqa: ARG001
     silent: NDArray[np.bool_],
     progress: Progress,
+    taught_by: TaughtBy | None,  # noqa: ARG001
 ) -> Trained:
     """A decoder that writes the fields: taught what is delivered, the surer the more."""
     settings = project.task.student

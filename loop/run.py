@@ -15,6 +15,7 @@ from loop.cards import write_measured_card
 from loop.choose import agree, is_audit, next_picks
 from loop.decide import Decision, Standing, decide
 from loop.desks import OpenDesk, desk_records
+from loop.elsewhere import Elsewhere
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
 from loop.learn import Recipe, Trained, base_of, features_of, recipe_of, train
 from loop.library import library_of
@@ -55,6 +56,7 @@ class Loop:
     base: Base
     gold: GoldView | None
     known: dict[str, Value] | None
+    elsewhere: Elsewhere | None = None
     last: tuple[View, Trained, Evaluation] | None = field(default=None)
     on_gold: tuple[str, Floats] | None = field(default=None)  # of which student, and what it says of gold
 
@@ -66,7 +68,13 @@ class Loop:
         return view_of(self.project, self.corpus, self.store.answers())
 
 
-def open_loop(project: Project, store: Store, display: Display, on_desk_line: Callable[[str], None]) -> Loop:
+def open_loop(
+    project: Project,
+    store: Store,
+    display: Display,
+    on_desk_line: Callable[[str], None],
+    elsewhere: Elsewhere | None = None,
+) -> Loop:
     """Everything a round needs: texts read and checked, teachers asked, features made. Raises before anything is paid
     where the input is wrong.
     """
@@ -80,7 +88,7 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
     if project.task.desk.kind != "embedded":
         desk.desk.waiting()  # a desk that is down or refuses the key says so before the teacher is paid
     library = library_of(project, base, display, items, store.picks(), store.answers())
-    ask_teachers(project, store, [*items, *(gold.items if gold else ())], display, library)
+    ask_teachers(project, store, [*items, *(gold.items if gold else ())], display, library, elsewhere)
     return Loop(
         project=project,
         store=store,
@@ -90,6 +98,7 @@ def open_loop(project: Project, store: Store, display: Display, on_desk_line: Ca
         base=base,
         gold=_gold_view(project, store, base, gold, display),
         known=known,
+        elsewhere=elsewhere,
     )
 
 
@@ -192,7 +201,7 @@ def _show_examples(loop: Loop, number: int) -> None:
     project, store, gold = loop.project, loop.store, loop.gold.gold if loop.gold else None
     library = library_of(project, loop.base, loop.display, loop.items, store.picks(), store.answers())
     everything = [*loop.items, *(gold.items if gold else ())]
-    if ask_with_examples(project, store, everything, loop.display, library, number):
+    if ask_with_examples(project, store, everything, loop.display, library, number, loop.elsewhere):
         loop.corpus = corpus_of(project, store, loop.base, loop.items, loop.display)
         loop.gold = _gold_view(project, store, loop.base, gold, loop.display)
 
@@ -210,7 +219,8 @@ def _taught(loop: Loop, view: View, number: int, recipe: Recipe) -> Trained:
     gold = None if loop.gold is None else loop.gold.gold
     judges = judges_of(loop.project, view, loop.store.picks(), gold, lambda student: _on_gold(loop, student))
     taught = taught_view(loop.project, view, loop.store.answers(), judges)
-    return train(loop.project, loop.base, taught, number, recipe, loop.display, judges)
+    taught_by = loop.elsewhere.taught if loop.elsewhere else None
+    return train(loop.project, loop.base, taught, number, recipe, loop.display, judges, taught_by)
 
 
 def _on_gold(loop: Loop, student: Trained) -> Floats:

@@ -1,7 +1,7 @@
 """The teacher's turn: whoever has no vote yet is asked, within the budget."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from teacher.recorded import recorded_teacher
 from teacher.ways import NOTHING_MORE, Shown
 
 if TYPE_CHECKING:  # what it imports is slow to load, and a trial of gold needs none of it
+    from loop.elsewhere import Elsewhere
     from loop.library import Library
 
 CAPABILITIES = "capabilities"
@@ -38,13 +39,14 @@ class Turn:
     everything: Sequence[Item]
     guard: BudgetGuard
     capabilities: dict[str, Any]
+    elsewhere: "Elsewhere | None" = None
 
     def ask(self, teacher: Teacher, items: Sequence[Item], more: Shown = NOTHING_MORE, why: str = "") -> None:
         """Votes on the items, in the store. Raises TeacherError or BudgetError; what arrived until then is kept."""
         if not items:
             return
         with (
-            reachable(self.project, teacher, self.everything) as address,
+            self._reached(teacher, items, more) as address,
             forms_of_run(self.project) as forms_of,
             self.display.bar(f"teacher {teacher.name}{why}", len(items)) as bar,
         ):
@@ -63,6 +65,11 @@ class Turn:
             )
         self.store.write_note(CAPABILITIES, self.capabilities)
 
+    def _reached(self, teacher: Teacher, items: Sequence[Item], more: Shown) -> AbstractContextManager[Teacher]:
+        if self.elsewhere is not None and teacher.vllm is not None:
+            return self.elsewhere.replied(teacher, items, more, self.store, self.capabilities)
+        return reachable(self.project, teacher, self.everything)
+
     def votes(self, teacher: Teacher) -> dict[str, Vote]:
         """The teacher's votes on the items, by their ids."""
         wanted = {item.id for item in self.everything}
@@ -70,13 +77,20 @@ class Turn:
         return {vote.item_id: vote for vote in found}
 
 
-def turn_of(project: Project, store: Store, items: Sequence[Item], display: Display) -> Turn:
+def turn_of(
+    project: Project, store: Store, items: Sequence[Item], display: Display, elsewhere: "Elsewhere | None" = None
+) -> Turn:
     guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd(), store.in_doubt_usd())
-    return Turn(project, store, display, items, guard, store.note(CAPABILITIES, {}))
+    return Turn(project, store, display, items, guard, store.note(CAPABILITIES, {}), elsewhere)
 
 
 def ask_teachers(
-    project: Project, store: Store, items: Sequence[Item], display: Display, library: "Library | None" = None
+    project: Project,
+    store: Store,
+    items: Sequence[Item],
+    display: Display,
+    library: "Library | None" = None,
+    elsewhere: "Elsewhere | None" = None,
 ) -> None:
     """After this every item has a vote of every teacher that shows no examples, except where a recording does not know it.
 
@@ -84,7 +98,7 @@ def ask_teachers(
     the store, and a repeat goes on from there.
     """
     voted = {(vote.item_id, vote.source) for vote in store.votes()}
-    turn = turn_of(project, store, items, display)
+    turn = turn_of(project, store, items, display, elsewhere)
     for teacher in project.task.teachers:
         missing = [item for item in items if (item.id, teacher.name) not in voted]
         if teacher.demonstrations:
@@ -116,14 +130,20 @@ def in_other_order(turn: Turn, teacher: Teacher) -> None:
 
 
 def ask_with_examples(
-    project: Project, store: Store, items: Sequence[Item], display: Display, library: "Library", round_number: int
+    project: Project,
+    store: Store,
+    items: Sequence[Item],
+    display: Display,
+    library: "Library",
+    round_number: int,
+    elsewhere: "Elsewhere | None" = None,
 ) -> int:
     """The teachers that show examples, once there are enough to choose from: all items that have no vote yet, and in each
     later round the share they doubt most, with the examples of that round. How many items were asked about.
 
     Candidates for examples are what people have answered, without the random share. Raises as `ask_teachers`.
     """
-    turn, asked = turn_of(project, store, items, display), 0
+    turn, asked = turn_of(project, store, items, display, elsewhere), 0
     for teacher in project.task.teachers:
         if not teacher.demonstrations:
             continue

@@ -1,7 +1,7 @@
 """Processes that share a training: started by torchrun or accelerate, each with a part of every step."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,11 @@ class Workers:
         return [part.view_as(old) for part, old in zip(parts[:-1], gradient, strict=True)], parts[-1][0]
 
 
+def gpus() -> int:
+    """The GPUs that a training on this machine may use; 0 where there is none."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def workers() -> Workers:
     """The processes that torchrun or accelerate has started, or this one alone.
 
@@ -62,11 +67,11 @@ def workers() -> Workers:
     return Workers(wanted, distributed.get_rank())
 
 
-def same_everywhere(mine: Workers, fingerprint: bytes) -> None:
-    """Raises ModelError where the processes are about to teach different things. Both are 32 bytes of a digest."""
+def same_everywhere(mine: Workers, fingerprint: Callable[[], bytes]) -> None:
+    """Raises ModelError where the processes are about to teach different things."""
     if mine.count == 1:
         return
-    own = torch.tensor(list(fingerprint), dtype=torch.int64)
+    own = torch.tensor(list(fingerprint()), dtype=torch.int64)
     if torch.cuda.is_available():
         own = own.cuda()
     first = own.clone()

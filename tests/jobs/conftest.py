@@ -1,5 +1,6 @@
 """A tiny student, saved, and texts to label: what every engine gets, and what it must make of them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,14 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.engine import Job, Outcome
+from jobs.work import do
 from kinds.registry import kind_of
 from serving.student import labeller_of
+from stillhouse.errors import StillhouseError
 from stillhouse.settings import Data, Teacher
 from stillhouse.task import Label, Task
 from tests.trainer.conftest import taught
 from tests.trainer.tiny import LABELS, messages, write_tiny_bert
 from trainer.artifact import save_student
-from trainer.base import load_base
+from trainer.base import Base, load_base
 
 ROWS = 600
 
@@ -31,6 +35,35 @@ class Texts:
     @property
     def data(self) -> Data:
         return self.task.data
+
+
+@dataclass(frozen=True)
+class Here:
+    """An engine that is this very process: a worker of its own takes ten seconds to start."""
+
+    name: str = "here"
+    shares_files: bool = True
+
+    def run(self, work: str, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for number, job in enumerate(jobs):
+            try:
+                yield Outcome(number, do(work, job))
+            except StillhouseError as error:
+                yield Outcome(number, None, f"{type(error).__name__}: {error}")
+
+    def place(self, path: Path) -> str:
+        return str(path)
+
+    def root_for(self, source: Path, target: Path) -> str:
+        return str(target)
+
+    def fetch(self, place: str, target: Path) -> None:
+        assert Path(place) == target
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load_base(str(write_tiny_bert(tmp_path_factory.mktemp("tiny"))))
 
 
 @pytest.fixture(scope="session")

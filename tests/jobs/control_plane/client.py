@@ -105,12 +105,14 @@ class ControlPlane:
         )
 
     @contextlib.contextmanager
-    def running(self, command: Sequence[str], cwd: Path = ROOT) -> Iterator["subprocess.Popen[str]"]:
+    def running(
+        self, command: Sequence[str], cwd: Path = ROOT, **environment: str
+    ) -> Iterator["subprocess.Popen[str]"]:
         """A client in a process of its own, to be killed at will."""
         with subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
