@@ -102,5 +102,5 @@ def need_extra(extra: str, *packages: str) -> None:
             "something that this command needs is not installed",
             expected=", ".join(packages),
             found=f"no {', '.join(missing)}",
-            fix=f"pip install 'stillhouse[{extra}]'",
+            fix=f"in the checkout: pip install -c constraints.txt -e '.[{extra}]'",
         )

@@ -8,7 +8,20 @@ from pathlib import Path
 from loop.cli_docs import PAGE, page
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("init", "check", "plan", "trial", "run", "round", "status", "report", "reparse", "label", "export labels")
+COMMANDS = (
+    "init",
+    "check",
+    "plan",
+    "trial",
+    "run",
+    "round",
+    "status",
+    "report",
+    "reparse",
+    "label",
+    "serve",
+    "export labels",
+)
 DESK_COMMANDS = tuple(f"argilla {name}" for name in ("up", "down", "status", "open"))
 
 
