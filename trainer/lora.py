@@ -63,9 +63,13 @@ class Lesson:
     width: int
     held: tuple[Ints, Floats] | None = None
 
-    def digest(self) -> bytes:
-        digest = hashlib.sha256(np.ascontiguousarray(self.targets, dtype=np.float64).tobytes())
-        digest.update(np.ascontiguousarray(self.weights, dtype=np.float64).tobytes())
+    def digest(self, windows: Windows, *more: object) -> bytes:
+        """32 bytes of all that is taught: the texts as they are read, what is said of them, and whatever else counts."""
+        digest = hashlib.sha256("\x1f".join(map(str, more)).encode())
+        for part in (self.targets, self.weights):
+            digest.update(np.ascontiguousarray(part, dtype=np.float64).tobytes())
+        for of_text in windows.ids:
+            digest.update(b"".join(np.asarray(window, dtype=np.int64).tobytes() for window in of_text) + b"\x1f")
         return digest.digest()
 
 
@@ -154,7 +158,7 @@ def train_lora(
     where the loss is not finite at the end.
     """
     mine = workers()
-    same_everywhere(mine, hashlib.sha256(lesson.digest() + settings.model_dump_json().encode()).digest())
+    same_everywhere(mine, lambda: lesson.digest(windows, settings.model_dump_json(), recipe, seed))
     model = adapt(base, settings, seed, None if windows.per_text else max(layers_of(base.encoder)), recipe)
     encoder = encoder_of(model)
     add = prepare(model, settings, packs=True)

@@ -1,6 +1,5 @@
 """The student: taught by soft targets, its recipe and its temperature chosen on answers it has not seen."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -248,9 +247,8 @@ def _adapted(
     seed += MEMBER_SEEDS * member
     checkpoint = None
     if checkpoints is not None:
-        parts = (taught.digest().hex(), settings.model_dump_json(), base.sha256, recipe, seed)
-        key = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
-        checkpoint = Checkpoint(checkpoints / f"{recipe}-{member}.safetensors", key)
+        key = taught.digest(lesson.windows, settings.model_dump_json(), base.sha256, recipe, seed)
+        checkpoint = Checkpoint(checkpoints / f"{recipe}-{member}.safetensors", key.hex())
     how: dict[str, Any] = {"recipe": recipe, "progress": progress, "checkpoint": checkpoint}
     adapted = train_lora(base, lesson.windows, taught, start.head, settings, seed, **how)
     trained["tokens"] += adapted.taught.tokens

@@ -121,7 +121,9 @@ def test_balance_finds_more_of_a_rare_label(tiny: Base) -> None:
 
 
 def test_a_killed_fit_goes_on_from_its_checkpoints(tiny: Base, tmp_path: Path) -> None:
-    """Called again with the same arguments it trains nothing anew; with another seed it begins at the beginning."""
+    """Called again with the same arguments it trains nothing anew; with another seed, or another word, it
+    begins at the beginning.
+    """
     texts, labels = messages(80)
     how: dict[str, Any] = {"base": tiny, "recipe": "lora", "checkpoints": tmp_path}
     first, again, other = (
@@ -131,6 +133,9 @@ def test_a_killed_fit_goes_on_from_its_checkpoints(tiny: Base, tmp_path: Path) -
     assert first.model_id == again.model_id
     assert (first.facts["tokens"] > 0, "tokens_per_s" in again.facts) == (True, False)
     assert other.facts["tokens"] == first.facts["tokens"]
+    texts[0] = "scanner"
+    changed = fit_student(Inputs(texts), np.eye(3)[labels], np.ones(80), LABELS, settings(tiny.folder), seed=1, **how)
+    assert changed.facts["tokens"] > 0
 
 
 def test_lower_layers_that_read_once_change_no_number(tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
