@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.engine import Job, Outcome
+from jobs.engine import PACKAGES, Job, Outcome
 from jobs.local import LocalProcesses
 from jobs.work import do
 from stillhouse.errors import InputError, StillhouseError
 
-PACKAGES = ("stillhouse", "prompts", "kinds", "teacher", "consensus", "selector", "trainer", "serving", "jobs")
 MOST_TRIES = 5  # of one job whose worker is lost
 OUTSTANDING_A_CPU = 4  # tasks handed in at a time: a plan of 10,000 shards is no load on the scheduler
 
@@ -71,7 +70,7 @@ def _connected(address: str) -> Any:
             "Ray is not installed",
             expected="the extra ray",
             found=str(error),
-            fix="pip install 'stillhouse[ray]'",
+            fix="in the checkout: pip install -c constraints.txt -e '.[ray]'",
         ) from error
     if not ray.is_initialized():
         environment = {"py_modules": [_folder(name) for name in PACKAGES]} if address else None

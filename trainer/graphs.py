@@ -126,7 +126,7 @@ def needed(package: str) -> Any:
             f"{package} is not installed",
             expected="the packages of the extra export, for students outside torch",
             found=f"no {package}",
-            fix="pip install 'stillhouse[export]'",
+            fix="in the checkout: pip install -c constraints.txt -e '.[export]'",
         )
     return importlib.import_module(package)
 

@@ -161,5 +161,5 @@ def test_an_engine_that_is_unknown_is_refused(head_student: FittedStudent, tmp_p
 
 def test_a_library_that_is_missing_is_named_with_what_installs_it() -> None:
     """The engines are an extra: most students run on torch."""
-    with pytest.raises(ModelError, match=re.escape("pip install 'stillhouse[export]'")):
+    with pytest.raises(ModelError, match=re.escape("pip install -c constraints.txt -e '.[export]'")):
         needed("no_such_engine")
