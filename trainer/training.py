@@ -14,7 +14,7 @@ from stillhouse.settings import Student
 from trainer.checkpoint import Checkpoint, State
 from trainer.features import device, in_threads, length_batches
 from trainer.pace import Clock, Progress, pacer
-from trainer.workers import Workers
+from trainer.workers import Workers, same_everywhere
 
 WARMUP_SHARE = 0.1
 MAX_GRADIENT_NORM = 1.0
@@ -84,6 +84,7 @@ def teach(
     plan = [list(steps_of(course.lengths, settings, seed, epoch, workers.count)) for epoch in range(settings.epochs)]
     total_steps = sum(len(steps) for steps in plan)
     state = State.begin() if checkpoint is None else checkpoint.read(trained, optimizer)
+    same_everywhere(workers, f"step {len(state.losses)}".encode)
     tell = pacer("training", int(course.lengths.sum()) * settings.epochs, "tokens", progress)
     clock, seen, done, number = Clock(), 0, 0, 0
 

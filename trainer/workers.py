@@ -1,5 +1,6 @@
 """Processes that share a training: started by torchrun or accelerate, each with a part of every step."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def same_everywhere(mine: Workers, fingerprint: Callable[[], bytes]) -> None:
     """Raises ModelError where the processes are about to teach different things."""
     if mine.count == 1:
         return
-    own = torch.tensor(list(fingerprint()), dtype=torch.int64)
+    own = torch.tensor(list(hashlib.sha256(fingerprint()).digest()), dtype=torch.int64)
     if torch.cuda.is_available():
         own = own.cuda()
     first = own.clone()
@@ -79,7 +80,7 @@ def same_everywhere(mine: Workers, fingerprint: Callable[[], bytes]) -> None:
     if not torch.equal(own, first):
         raise ModelError(
             "the processes of this training were given different lessons",
-            expected="the same texts, targets, weights, settings and seed in each",
+            expected="the same texts, targets, weights, settings and seed in each, and checkpoints in one folder",
             found=f"process {mine.number} has others than process 0",
-            fix="read the same files in the same order in each process",
+            fix="read the same files in the same order in each process, from a disk that all of them see",
         )
