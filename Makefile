@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 PYTHON ?= python3.11
 NAME ?= demo
 KEEP ?=
+ADDRESS ?=
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -15,7 +16,7 @@ STAMP := .venv/stillhouse.stamp
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input -qq --no-compile -c constraints.txt
 KEEP_ARGILLA := $(if $(filter-out 0 no false,$(KEEP)),--keep-argilla)
 
-.PHONY: help demo test check docs setup environment desk-environment python clean
+.PHONY: help demo test check docs setup environment desk-environment python smoke-modal smoke-ray clean
 
 help: ## list what make can do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 15
@@ -81,6 +82,12 @@ python:
 		echo '    or name it: make demo PYTHON=/path/to/python3.11' >&2
 		exit 1
 	fi
+
+smoke-modal: environment ## whether Modal works with your account: images build, containers start, the volume is there
+	@$(BIN)/modal run -m jobs.modal_app::check
+
+smoke-ray: environment ## whether a Ray cluster works: ADDRESS=auto, or nothing for this machine
+	@$(BIN)/python -m jobs.smoke_ray '$(ADDRESS)'
 
 clean: ## remove caches and built files; environments and runs stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist ./*.egg-info

@@ -96,7 +96,8 @@ def _killed(name: str, world: World, target: Path, kills: int, found: dict[str, 
             break
     ids, digest = _content(target)
     found[name] = digest
-    print(f"{name}: {world.rows:,} rows, {len(struck)} kills, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    said = f"{name}: {world.rows:,} rows, {len(struck)} kills, {time.monotonic() - started:.0f} s, content {digest[:16]}"
+    print(said, file=sys.stderr)
     return [
         at_least(f"{name}: workers killed with -9", len(struck), kills),
         at_most(f"{name}: rows lost", world.rows - len(set(ids)), 0),

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+# Our own sources, as far as work needs them: the folders that are carried to other machines.
+STATIONS = ("teacher", "consensus", "selector", "argilla_setup", "trainer")
+PACKAGES = ("stillhouse", "prompts", "kinds", *STATIONS, "serving", "jobs")
 # A job is a JSON object that names files; so is what comes of it. Rows never travel, only files do.
 Job = Mapping[str, Any]
 

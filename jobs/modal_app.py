@@ -16,6 +16,8 @@ from typing import Any
 
 import modal
 
+from jobs.engine import PACKAGES
+
 MINUTES = 60
 HOURS = 60 * MINUTES
 NAME = "stillhouse"
@@ -23,7 +25,6 @@ DATA = "/data"  # texts, plans, labels, students
 HUB = "/hub"  # weights of models, fetched once
 HOME = "/root"  # where Modal looks for sources
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("stillhouse", "prompts", "kinds", "teacher", "consensus", "selector", "trainer", "serving", "jobs")
 
 # First what is wanted, then what is taken while that is not to be had. STILLHOUSE_GPU puts another first.
 WANTED = [gpu for gpu in os.environ.get("STILLHOUSE_GPU", "").split(",") if gpu]
@@ -183,7 +184,7 @@ class Teaching:
 def coordinate(work: str, jobs: list[dict[str, Any]]) -> list[str]:
     """All jobs of a batch without anybody watching (`--detach`); what was said of those that failed."""
     calls = [(work, number, job) for number, job in enumerate(jobs)]
-    said = function_for(work, jobs[0]).starmap(calls, return_exceptions=True, wrap_returned_exceptions=False)
+    said = function_for(work, jobs[0]).starmap(calls, return_exceptions=True)
     return [f"{type(one).__name__}: {one}" for one in said if isinstance(one, BaseException)]
 
 

@@ -44,9 +44,7 @@ class ModalApp:
         function = self._function(work, jobs[0])
         seen: set[int] = set()
         failures: list[str] = []
-        for said in function.starmap(
-            calls, order_outputs=False, return_exceptions=True, wrap_returned_exceptions=False
-        ):
+        for said in function.starmap(calls, order_outputs=False, return_exceptions=True):
             if isinstance(said, BaseException):
                 failures.append(f"{type(said).__name__}: {said}")
                 continue

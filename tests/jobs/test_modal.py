@@ -1,13 +1,20 @@
 """The app as Modal gets it, and labels made with it while everything is killed that can be."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from jobs import modal_app
 from jobs.costs import machine
-from jobs.modal_app import HOME, LABELLING_GPUS, PACKAGES, PINS, TRAINING_GPUS
+from jobs.engine import PACKAGES
+from jobs.modal_app import HOME, LABELLING_GPUS, PINS, TEACHING_GPUS, TEACHING_PINS, TRAINING_GPUS
 from tests.jobs.conftest import ROWS, Texts
 from tests.jobs.control_plane import ControlPlane, why_not_here
 from tests.jobs.test_engines import rows_of
@@ -33,9 +40,43 @@ def test_pins_are_those_the_tests_passed_with() -> None:
     assert [pin for pin in PINS if pin not in pinned] == []
 
 
+def test_pins_fit_each_other() -> None:
+    """Each version that the image pins is satisfied with all the others: none is turned down when the image is built."""
+    pinned = {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in PINS)}
+    for name, version in pinned.items():
+        assert installed(name) == version
+        for said in map(Requirement, metadata.requires(name) or ()):
+            wanted = pinned.get(canonicalize_name(said.name))
+            if wanted is not None and (said.marker is None or said.marker.evaluate({"extra": ""})):
+                assert said.specifier.contains(wanted), f"{name} wants {said}"
+
+
+def installed(name: str) -> str:
+    """The version that the tests run with, as an index names it: without what it was built for."""
+    try:
+        return metadata.version(name).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def test_pins_are_to_be_had() -> None:
+    """pip finds the pinned versions that are not installed here, where an index answers."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed"]
+    quick = ["--retries", "0", "--timeout", "5", "--disable-pip-version-check"]
+    named = [pin.partition("==") for pin in (*PINS, *TEACHING_PINS)]
+    pins = [f"{name}=={version}" for name, _, version in named if version and installed(name) != version]
+    try:
+        done = subprocess.run([*command, *quick, *pins], capture_output=True, text=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        pytest.skip("no index answers in time")
+    if "from versions: none" in done.stderr or "No module named pip" in done.stderr:
+        pytest.skip("no index answers here")
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_gpu_has_a_price() -> None:
     """Whatever the app may run on, its cost can be told."""
-    assert all(machine(gpu).usd_per_s > 0 for gpu in (*LABELLING_GPUS, *TRAINING_GPUS))
+    assert all(machine(gpu).usd_per_s > 0 for gpu in (*LABELLING_GPUS, *TRAINING_GPUS, *TEACHING_GPUS))
 
 
 def test_deployed_the_app_is_what_it_should_be(plane: ControlPlane) -> None:
@@ -47,7 +88,14 @@ def test_deployed_the_app_is_what_it_should_be(plane: ControlPlane) -> None:
     label = report["functions"]["label"]
     assert (label["gpus"], label["timeout_s"], label["retries"]) == (LABELLING_GPUS, 7200, 3)
     assert label["volumes"] == {"/data": "vo-stillhouse-data", "/hub": "vo-stillhouse-hub"}
-    assert report["functions"]["train"]["gpus"] == TRAINING_GPUS
+    assert (report["functions"]["train"]["gpus"], report["functions"]["train"]["timeout_s"]) == (
+        TRAINING_GPUS,
+        12 * 3600,
+    )
+    teaching = report["functions"]["Teaching.*"]
+    assert (teaching["gpus"], teaching["timeout_s"], teaching["retries"]) == (TEACHING_GPUS, 4 * 3600, 3)
+    assert (teaching["least_containers"], teaching["idle_s"], teaching["volumes"]) == (0, 120, label["volumes"])
+    assert "vllm==0.33.0" in " ".join(report["images"][teaching["image"]])
     files = set(label["files"])
     for name in ("prompts/templates/system_codes.jinja", "teacher/prices.toml", "jobs/work.py", "serving/receipts.py"):
         assert f"{HOME}/{name}" in files
@@ -57,11 +105,14 @@ def test_deployed_the_app_is_what_it_should_be(plane: ControlPlane) -> None:
     assert all(pin in lines for pin in PINS)
 
 
-def test_local_bodies_are_the_work_itself(tmp_path: Path) -> None:
-    """What a container runs is `jobs.work`: called here, it does the same."""
-    from jobs.work import do
-
-    assert do("echo", {"said": "ready"}) == {"said": "ready"}
+def test_local_bodies_are_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container runs is `jobs.work`: its body called here does the same, and commits."""
+    said: list[str] = []
+    volume = SimpleNamespace(reload=lambda: said.append("reload"), commit=lambda: said.append("commit"))
+    monkeypatch.setattr(modal_app, "data", volume)
+    with pytest.warns(UserWarning, match="executing locally"):
+        assert modal_app.label.local("echo", 3, {"said": "ready"}) == (3, {"said": "ready"})
+    assert said == ["reload", "commit"]
 
 
 def test_a_table_is_labelled_through_the_volume(plane: ControlPlane, texts: Texts, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A round, its student as a web endpoint, and labels of a file, all on Modal, from the command line alone."""
 
 import json
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -34,30 +33,34 @@ class Round:
     world: World
     plane: ControlPlane
 
-    def stillhouse(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
-        """A command, as a person types it."""
-        said = [str(argument) for argument in arguments]
-        with self.plane.running([sys.executable, "-m", "loop.cli", *said], STILLHOUSE_SERVE_TOKEN=TOKEN) as client:
+    def stillhouse(self, *arguments: object) -> str:
+        """What a command of a process of its own says, which is gone when this returns."""
+        command = [sys.executable, "-m", "loop.cli", *(str(argument) for argument in arguments)]
+        with self.plane.running(command) as client:
             out, _ = client.communicate(timeout=WAIT_S)
-        return subprocess.CompletedProcess(said, client.returncode, out)
+        return str(out)
 
 
 @pytest.fixture(scope="module")
 def round_(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
-    home = tmp_path_factory.mktemp("round")
+    home, environment = tmp_path_factory.mktemp("round"), pytest.MonkeyPatch()
     world = write_world(home / "world", items=ITEMS, gold=False, rehearse=False, student=STUDENT)
-    with ControlPlane(home / "plane") as plane:
+    with ControlPlane(home / "plane", containers=1) as plane:
         command = [sys.executable, "-m", "loop.cli", "round", str(world.task), "--run", str(world.run), "--on", "modal"]
         with plane.running(command) as client:
             plane.kill_container(plane.wait_for("committed", timeout_s=WAIT_S)["container"])  # its first checkpoint
             said, _ = client.communicate(timeout=WAIT_S)
         assert client.returncode in {0, 10}, said
+        for name, value in {**plane.environment, "STILLHOUSE_SERVE_TOKEN": TOKEN}.items():
+            environment.setenv(name, value)  # commands of this process speak to this control plane too
         yield Round(world, plane)
+        environment.undo()
 
 
 def facts_of(world: World) -> dict[str, Any]:
     with world.store() as store:
-        facts: dict[str, Any] = store.rounds()[0].metrics["student_facts"]
+        facts = store.rounds()[0].metrics["student_facts"]
+    assert isinstance(facts, dict)
     return facts
 
 
@@ -74,8 +77,8 @@ def test_a_killed_training_goes_on_in_another_container(round_: Round) -> None:
 
 def test_the_student_answers_at_a_web_endpoint(round_: Round) -> None:
     """`serve --on modal` prints an address; with the token it labels, without it refuses; idle it costs nothing."""
-    done = round_.stillhouse("serve", round_.world.run, "--on", "modal", "--threshold", "0.0")
-    assert done.returncode == 0, done.stdout
+    done = round_.world.stillhouse("serve", round_.world.run, "--on", "modal", "--threshold", "0.0")
+    assert done.exit_code == 0, done.stderr
     url = done.stdout.split("deployed at ")[1].split()[0]
     body = json.dumps({"texts": ["the printer is out of toner", "my password"]}).encode()
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -92,9 +95,9 @@ def test_labels_handed_in_are_made_without_the_client_and_fetched_later(round_: 
     target = tmp_path / "labels.jsonl"
     words = ("label", round_.world.run, round_.world.pool, target, "--threshold", "0.0", "--shard-rows", "40")
     handed_in = round_.stillhouse(*words, "--on", "modal", "--detach")
-    assert "this machine is not needed any more" in handed_in.stdout, handed_in.stdout
-    status = round_.stillhouse("jobs", "status", target, "--on", "modal", "--json")
-    assert json.loads(status.stdout[status.stdout.index("{") :])["rows"] == ITEMS
-    done = round_.stillhouse(*words, "--on", "modal")
+    assert "this machine is not needed any more" in handed_in, handed_in
+    status = round_.world.stillhouse("jobs", "status", target, "--on", "modal", "--json")
+    assert json.loads(status.stdout)["rows"] == ITEMS, status.stderr
+    done = round_.world.stillhouse(*words, "--on", "modal")
     assert f"{ITEMS} of them were labelled by an earlier command" in done.stdout, done.stdout
     assert {row["id"] for row in rows_of(target)} == {row["id"] for row in rows_of(round_.world.pool)}
