@@ -86,7 +86,7 @@ def main() -> None:
 def _killed(name: str, world: World, target: Path, kills: int, found: dict[str, str]) -> list[Figure]:
     """All rows on one engine while its workers die; what came out goes to `found` as one hash of ids and labels."""
     started = time.monotonic()
-    with _engine(name, target) as (engine, pids), _killer(pids, kills, target) as struck:
+    with _engine(name, target) as (engine, pids, written), _killer(pids, kills, written) as struck:
         while True:
             try:
                 label_on(engine, world.job(world.rows // SHARDS), target)
@@ -96,7 +96,9 @@ def _killed(name: str, world: World, target: Path, kills: int, found: dict[str, 
             break
     ids, digest = _content(target)
     found[name] = digest
-    said = f"{name}: {world.rows:,} rows, {len(struck)} kills, {time.monotonic() - started:.0f} s, content {digest[:16]}"
+    said = (
+        f"{name}: {world.rows:,} rows, {len(struck)} kills, {time.monotonic() - started:.0f} s, content {digest[:16]}"
+    )
     print(said, file=sys.stderr)
     return [
         at_least(f"{name}: workers killed with -9", len(struck), kills),
@@ -117,12 +119,12 @@ def _content(target: Path) -> tuple[list[str], str]:
 
 
 @contextmanager
-def _engine(name: str, target: Path, workers: int = 2) -> Iterator[tuple[Engine, Callable[[], list[int]]]]:
-    """The engine, and how to find the processes that work for it now."""
+def _engine(name: str, target: Path, workers: int = 2) -> Iterator[tuple[Engine, Callable[[], list[int]], Path]]:
+    """The engine, how to find the processes that work for it now, and where their receipts appear."""
     if name == "local":
-        yield LocalProcesses(workers), lambda: _processes(b"spawn_main")
+        yield LocalProcesses(workers), lambda: _processes(b"spawn_main"), target
     elif name == "ray":
-        yield RayTasks(cpus=2.0 / workers), lambda: _processes(b"ray::_said")
+        yield RayTasks(cpus=2.0 / workers), lambda: _processes(b"ray::_said"), target
         import ray
 
         ray.shutdown()
@@ -130,18 +132,25 @@ def _engine(name: str, target: Path, workers: int = 2) -> Iterator[tuple[Engine,
         with ControlPlane(target.with_name(f"plane-{target.name}"), containers=workers) as plane:
             os.environ.update(plane.environment)
             with ModalApp() as engine:
-                yield engine, lambda: _containers(plane)
+                yield engine, lambda: _containers(plane), plane.volume("stillhouse-data") / "jobs"
 
 
 def _processes(said: bytes) -> list[int]:
+    """Those among the processes that descend from this one."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if said in (entry / "cmdline").read_bytes():
+            if said in (entry / "cmdline").read_bytes() and _mine(int(entry.name)):
                 found.append(int(entry.name))
         except OSError:
             continue
     return found
+
+
+def _mine(pid: int) -> bool:
+    while pid > 1 and pid != os.getpid():
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return pid == os.getpid()
 
 
 def _containers(plane: ControlPlane) -> list[int]:
@@ -151,7 +160,7 @@ def _containers(plane: ControlPlane) -> list[int]:
 
 
 @contextmanager
-def _killer(pids: Callable[[], list[int]], kills: int, target: Path) -> Iterator[list[int]]:
+def _killer(pids: Callable[[], list[int]], kills: int, written: Path) -> Iterator[list[int]]:
     """kill -9 of a worker at random moments, until there were so many; each time some shard has been done since."""
     struck: list[int] = []
     over = threading.Event()
@@ -167,7 +176,7 @@ def _killer(pids: Callable[[], list[int]], kills: int, target: Path) -> Iterator
                 except ProcessLookupError:
                     continue
                 struck.append(pid)
-                _wait_for_more(target, over)
+                _wait_for_more(written, over)
 
     thread = threading.Thread(target=strike, daemon=True)
     thread.start()
@@ -178,15 +187,14 @@ def _killer(pids: Callable[[], list[int]], kills: int, target: Path) -> Iterator
         thread.join()
 
 
-def _wait_for_more(target: Path, over: threading.Event) -> None:
+def _wait_for_more(written: Path, over: threading.Event) -> None:
     """Two more shards: a kill is a rare event, even where it is common."""
-    receipts = target / "_job" / "receipts"
-    before = len(list(receipts.glob("*.json"))) if receipts.exists() else 0
-    until_s = time.monotonic() + 30.0
+    before = len(list(written.rglob("receipts/*.json")))
+    until_s = time.monotonic() + 60.0
     while not over.is_set() and time.monotonic() < until_s:
-        if receipts.exists() and len(list(receipts.glob("*.json"))) >= before + 2:
+        if len(list(written.rglob("receipts/*.json"))) >= before + 2:
             return
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def _overhead(world: World, folder: Path) -> list[Figure]:
@@ -194,7 +202,7 @@ def _overhead(world: World, folder: Path) -> list[Figure]:
     figures = []
     for name in ("local", "ray", "modal"):
         target = folder / f"overhead-{name}"
-        with _engine(name, target, workers=1) as (engine, _):
+        with _engine(name, target, workers=1) as (engine, _, _):
             started = time.monotonic()
             labelled = label_on(engine, world.job(world.rows // 4), target)
             passed = time.monotonic() - started

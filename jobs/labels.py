@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.engine import Engine
+from jobs.labelling import student_base
 from jobs.on_modal import ModalApp
-from jobs.work import do, student_base
+from jobs.work import do
 from serving.label import SHARD_ROWS, LabelCounts, counts_of
 from serving.receipts import Receipt, done, quarantined, read_plan, settle
 from serving.roots import Root, root_of

@@ -170,14 +170,9 @@ class Teaching:
         engine_for(self.model, self.teacher)
 
     @modal.method()
-    def teach(self, _work: str, number: int, job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def teach(self, work: str, number: int, job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """The teacher's replies about the items of one shard."""
-        from jobs.teaching import teach
-
-        data.reload()
-        result = dict(teach(job))
-        data.commit()
-        return number, result
+        return number, on_volume(work, job)
 
 
 @app.function(image=image, volumes=PLACES, secrets=secrets, timeout=24 * HOURS, retries=AGAIN)

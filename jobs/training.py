@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.engine import Job
 from jobs.lessons import read_lesson
 from stillhouse.errors import ModelError
 from trainer.artifact import is_complete, save_student
 from trainer.base import load_base
 from trainer.workers import gpus
 
-Job = Mapping[str, Any]
 ROOT = Path(__file__).parents[1]
 SAID_LAST = 400  # characters of what a failed process said
 NOT_OURS = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}

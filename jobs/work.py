@@ -3,128 +3,29 @@
 Each may be killed at any moment and called again: what is finished is known by a receipt or a folder that is whole.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
+import importlib
+from collections.abc import Mapping
 from typing import Any
 
-from jobs.teaching import teach
-from jobs.training import train
-from serving.label import planned, run_id_of_labels
-from serving.label_shard import Labelling, label_shard
-from serving.receipts import read_plan, work
-from serving.receipts import status as status_of
-from serving.roots import root_of
-from serving.student import kind_in, labeller_of
-from stillhouse.errors import InputError, ModelError
-from stillhouse.settings import Data
-from trainer.artifact import model_id_of
-from trainer.base import load_base
-from trainer.engines import find_local_base, is_export
+from jobs.engine import Job
 
-Job = Mapping[str, Any]
-HOW = "_job/label.json"
-SAID = ("student", "base", "data", "home", "threshold")
-
-
-def plan_labels(job: Job) -> Mapping[str, Any]:
-    """{root, source, student, base, data, home, threshold, shard_rows}: the plan, written to the root with how to label.
-
-    Paths are those of the machine that works; `base` is the folder of the student's base, "" for the one it names. Raises what planning raises; InputError where the root holds something else.
-    """
-    root = root_of(job["root"])
-    said = json.dumps({name: job[name] for name in SAID}, sort_keys=True)
-    how = _labelling(said)
-    source, shard_rows = Path(job["source"]), int(job["shard_rows"])
-    run_id = run_id_of_labels(how, source, shard_rows)
-    plan = planned(root, run_id, source, shard_rows, into_folder=True)
-    root.write(HOW, said.encode())
-    return {"shards": len(plan.shards), "rows": plan.rows, "run_id": plan.run_id}
-
-
-def label(job: Job) -> Mapping[str, Any]:
-    """{root, shard}: the labels of one shard, and its receipt."""
-    root = root_of(job["root"])
-    plan = read_plan(root)
-    said = root.read(HOW)
-    if plan is None or said is None:
-        raise InputError(
-            f"no job in {job['root']}", expected="a plan", found="none", fix="plan it first: stillhouse label --on ..."
-        )
-    how = _labelling(said.decode())
-    reading = how.reading()  # not kept: an open file would keep a volume from being reloaded
-    receipt = work(root, plan, plan.shards[int(job["shard"])], lambda shard: label_shard(how, reading, shard))
-    return asdict(receipt)
-
-
-def status(job: Job) -> Mapping[str, Any]:
-    """{root}: how far a job is, read off the receipts in its folder or at its URL. Raises InputError where there is none."""
-    root = root_of(job["root"])
-    plan = read_plan(root)
-    if plan is None:
-        raise InputError(
-            f"no job in {job['root']}",
-            expected="the folder or URL that labels are written to",
-            found="no plan in it",
-            fix="name the target of `stillhouse label`",
-        )
-    at = status_of(root, plan)
-    return {
-        "run_id": plan.run_id,
-        "shards": at.shards,
-        "done": at.done,
-        "rows": at.rows,
-        "rows_done": at.rows_done,
-        "quarantined": list(at.quarantined),
-        "worker_seconds": round(at.worker_seconds, 1),
-        "rows_per_s": at.rows_per_s,
-        "eta_s": at.eta_s,
-    }
-
-
-def echo(job: Job) -> Mapping[str, Any]:
-    """The job itself: whether an engine works at all."""
-    return job
-
-
-WORK: Mapping[str, Callable[[Job], Mapping[str, Any]]] = {
-    "echo": echo,
-    "plan_labels": plan_labels,
-    "label": label,
-    "status": status,
-    "train": train,
-    "teach": teach,
+# Where each is: a worker loads what its work needs, and no more.
+WORK = {
+    "echo": "jobs.work",
+    "plan_labels": "jobs.labelling",
+    "label": "jobs.labelling",
+    "status": "jobs.progress",
+    "train": "jobs.training",
+    "teach": "jobs.teaching",
 }
 
 
 def do(name: str, job: Job) -> Mapping[str, Any]:
     """One job. Raises what the work raises."""
-    return WORK[name](job)
+    found: Mapping[str, Any] = getattr(importlib.import_module(WORK[name]), name)(job)
+    return found
 
 
-def student_base(folder: Path) -> Path | None:
-    """The folder of a student's base where it is on this machine, None where it has a Hub id or brings its own."""
-    if is_export(folder):
-        return None
-    try:
-        return find_local_base(folder)
-    except ModelError:
-        return None
-
-
-@lru_cache(maxsize=2)
-def _labelling(said: str) -> Labelling:
-    """Kept from job to job: loading a student takes longer than a small shard."""
-    words = json.loads(said)
-    folder = Path(words["student"])
-    kind = kind_in(folder)
-    return Labelling(
-        student=labeller_of(folder, kind, load_base(words["base"]) if words["base"] else None),
-        kind=kind,
-        data=Data.model_validate(words["data"]),
-        home=Path(words["home"]),
-        model_id=model_id_of(folder),
-        threshold=float(words["threshold"]),
-    )
+def echo(job: Job) -> Mapping[str, Any]:
+    """The job itself: whether an engine works at all."""
+    return job

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.costs import estimate, spent_usd
 from jobs.engine import Engine
+from jobs.labelling import student_base
 from jobs.labels import LabelJob, hand_in, label_on
 from jobs.labels import elsewhere as elsewhere_of
 from jobs.local import LocalProcesses
 from jobs.on_modal import ModalApp, serve_on_modal
-from jobs.work import do, student_base
+from jobs.work import do
 from loop.labeller import Asking, found, paced, student_folder
 from loop.progress import Display
 from loop.project import project_of

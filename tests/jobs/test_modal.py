@@ -115,22 +115,11 @@ def test_local_bodies_are_the_work_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert said == ["reload", "commit"]
 
 
-def test_a_table_is_labelled_through_the_volume(plane: ControlPlane, texts: Texts, tmp_path: Path) -> None:
-    """Student, base and texts are carried there once, labels come back, and a repeat does nothing again."""
-    with plane.running(command(texts, tmp_path / "out")) as client:
-        said, _ = client.communicate(timeout=300)
-    assert f"{ROWS} rows, 0 resumed" in said, said
-    assert rows_of(tmp_path / "out") == texts.labels
-    with plane.running(command(texts, tmp_path / "out")) as client:
-        said, _ = client.communicate(timeout=300)
-    assert f"{ROWS} rows, {ROWS} resumed" in said, said
-
-
 def test_killed_at_every_step_of_the_commit_nothing_is_lost_or_doubled(texts: Texts, tmp_path: Path) -> None:
     """kill -9 of a container that has taken a shard, is committing it, has committed it; of the client; of the control
     plane: each time the command is repeated, and in the end every row is there once.
     """
-    plane = ControlPlane(tmp_path / "plane")
+    plane = ControlPlane(tmp_path / "plane", containers=1)
     with plane, plane.running(command(texts, tmp_path / "out", 60)) as client:
         taken = plane.wait_for("taken", 2, timeout_s=200)  # the first is the plan
         plane.kill_container(taken["container"])
@@ -147,6 +136,7 @@ def test_killed_at_every_step_of_the_commit_nothing_is_lost_or_doubled(texts: Te
             said, _ = again.communicate(timeout=300)
     assert f"{ROWS} rows" in said, said
     assert "0 resumed" not in said
+    assert "Deprecat" not in said
     assert rows_of(tmp_path / "out") == texts.labels
     assert len([event for event in plane.events("ended") if event["code"] == -9]) >= 3
 
