@@ -42,7 +42,9 @@ class Elsewhere:
     def taught(self, lesson: Lesson, base: Base) -> FittedStudent:
         """A round's student. Raises ModelError where training failed; a repeat goes on from its last checkpoint."""
         home = self.project.folder / TRAINING
-        return taught_on(self.engine, lesson, base, home, task_json=self.project.task.model_dump_json())
+        student = taught_on(self.engine, lesson, base, home, task_json=self.project.task.model_dump_json())
+        self._tell_cost(float(student.facts["seconds"]))
+        return student
 
     @contextmanager
     def replied(
@@ -69,13 +71,16 @@ class Elsewhere:
                 if reply.request_key not in known:
                     ledger.arrived(reply)
         capabilities.update(found.capabilities)
-        if self.engine.name == "modal":
-            gpu = self.gpu.partition(",")[0] or GPU
-            usd = spent_usd(gpu, found.worker_seconds)
-            self.display.line(f"  {found.worker_seconds:,.0f} seconds of {gpu}, about ${usd:.2f}")
+        self._tell_cost(found.worker_seconds)
         with nothing_but_replies(teacher) as address:
             yield address
         shutil.rmtree(home, ignore_errors=True)
+
+    def _tell_cost(self, seconds: float) -> None:
+        """Of what succeeded: starting containers, idle ones and lost attempts come on top."""
+        if self.engine.name == "modal":
+            gpu = self.gpu.partition(",")[0] or GPU
+            self.display.line(f"  {seconds:,.0f} seconds of {gpu}, about ${spent_usd(gpu, seconds):.2f}")
 
 
 @contextmanager

@@ -7,14 +7,15 @@ import pytest
 
 from jobs.local import LocalProcesses
 from jobs.teaching import nothing_but_replies, read_items, replies_of, write_items
-from loop.elsewhere import Elsewhere
+from loop.elsewhere import Elsewhere, elsewhere
+from loop.engines import Where
 from loop.progress import Display
 from loop.project import Project
 from loop.teach import ask_teachers
-from stillhouse.errors import TeacherError
+from stillhouse.errors import InputError, TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.records import Demonstration, Item, Vote
-from stillhouse.settings import Teacher
+from stillhouse.settings import Privacy, Student, Teacher
 from stillhouse.store import Store
 from stillhouse.task import Task
 from teacher.engine import ask_sync
@@ -93,3 +94,18 @@ def test_what_items_are_shown_travels_with_them(tmp_path: Path) -> None:
     write_items(tmp_path / "items.parquet", few, more)
     assert read_items(tmp_path / "items.parquet", 0, 2) == (few, more)
     assert read_items(tmp_path / "items.parquet", 1, 1) == ([odd], Shown(more.demonstrations, {}, both_orders=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teachers": (TEACHER.model_copy(update={"local_only": True}),)}, "send texts to other machines"),
+        ({"privacy": Privacy()}, "send texts to other machines"),
+        ({"student": Student(recipe="generate")}, "taught where the run is"),
+    ],
+)
+def test_what_a_task_keeps_here_is_not_sent_elsewhere(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    """Before anything is started: texts that must not leave this machine, and a student that only this one can teach."""
+    project = Project(TASK.model_copy(update=changes), tmp_path / "task.toml", tmp_path / "run")
+    with pytest.raises(InputError, match=said), elsewhere(Where("modal"), project, Display(quiet=True)):
+        pass
