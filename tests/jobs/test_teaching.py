@@ -100,7 +100,7 @@ def test_what_items_are_shown_travels_with_them(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"teachers": (TEACHER.model_copy(update={"local_only": True}),)}, "send texts to other machines"),
-        ({"privacy": Privacy()}, "send texts to other machines"),
+        ({"privacy": Privacy(names=False)}, "send texts to other machines"),
         ({"student": Student(recipe="generate")}, "taught where the run is"),
     ],
 )
