@@ -238,9 +238,9 @@ def _large_plan(folder: Path) -> list[Figure]:
                 continue
             break
     gc.collect()
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     at = status(root, read)
-    looking = time.monotonic() - started
+    looking, cpu = time.monotonic() - started, time.process_time() - cpu
     receipts = settle(root, read)
     total = sum(int(receipt.ids, 16) for receipt in receipts) % (1 << 128)
     right = total == ids_hash(str(number) for number in range(10 * PLAN_SHARDS))
@@ -248,7 +248,8 @@ def _large_plan(folder: Path) -> list[Figure]:
     print(f"{failures} simulated failures over {PLAN_SHARDS:,} shards", file=sys.stderr)
     return [
         at_most(f"{PLAN_SHARDS:,} shards: seconds to plan", planning, 5),
-        at_most(f"{PLAN_SHARDS:,} shards: seconds of status", looking, 5),
+        at_most(f"{PLAN_SHARDS:,} shards: seconds of status, by the clock", looking, 5),
+        at_most(f"{PLAN_SHARDS:,} shards: CPU-seconds of status", cpu, 5),
         at_most(f"{PLAN_SHARDS:,} shards: MiB of this process", memory, 500),
         at_least(f"{PLAN_SHARDS:,} shards: done, every id once", float(right and at.done == PLAN_SHARDS), 1),
     ]
