@@ -26,8 +26,10 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield LocalProcesses(workers=2)
         return
     ray = pytest.importorskip("ray")
-    yield RayTasks()
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_worker_niceness", "0")  # 15 unless told: on a busy machine such workers hardly start
+        yield RayTasks()
+        ray.shutdown()
 
 
 def rows_of(folder: Path) -> dict[str, str]:
