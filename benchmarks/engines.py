@@ -124,7 +124,7 @@ def _engine(name: str, target: Path, workers: int = 2) -> Iterator[tuple[Engine,
     if name == "local":
         yield LocalProcesses(workers), lambda: _processes(b"spawn_main"), target
     elif name == "ray":
-        os.environ["RAY_worker_niceness"] = "0"  # 15 unless told: on a busy machine such workers hardly start
+        os.environ.update(RAY_worker_niceness="0")  # 15 unless told: on a busy machine such workers hardly start
         yield RayTasks(cpus=2.0 / workers), lambda: _processes(b"ray::_said"), target
         import ray
 
