@@ -69,7 +69,8 @@ def test_pins_are_to_be_had() -> None:
         done = subprocess.run([*command, *quick, *pins], capture_output=True, text=True, check=False, timeout=120)
     except subprocess.TimeoutExpired:
         pytest.skip("no index answers in time")
-    if "from versions: none" in done.stderr or "No module named pip" in done.stderr:
+    unreachable = ("from versions: none", "No module named pip", "ConnectionPool", "timed out")
+    if any(words in done.stderr for words in unreachable):
         pytest.skip("no index answers here")
     assert done.returncode == 0, done.stderr
 
