@@ -18,9 +18,10 @@ from stillhouse.records import Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
 from stillhouse.task_file import load_task
+from teacher.addresses import check_address
 from teacher.prices import BudgetGuard, check_price, price_of
 from teacher.recorded import load_recording
-from teacher.transport import check_address, check_key
+from teacher.transport import check_key
 from teacher.wire import tokens_about
 from trainer.base import find_base, find_local
 

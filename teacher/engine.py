@@ -13,6 +13,7 @@ from stillhouse.ledger import Ledger
 from stillhouse.records import Item, Vote
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
+from teacher.addresses import check_address
 from teacher.batch import answered_in_batches, check_batch
 from teacher.calls import Calls
 from teacher.flow import Flow, Patience
@@ -20,7 +21,7 @@ from teacher.prices import BudgetGuard, PriceTable, check_price, load_prices, pr
 from teacher.privacy import FormsOf, hide, hide_examples
 from teacher.probe import capabilities_of
 from teacher.run import Progress, Run
-from teacher.transport import check_address, check_key, connection
+from teacher.transport import check_key, connection
 from teacher.ways import NOTHING_MORE, Shown, Ways
 
 

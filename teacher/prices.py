@@ -20,8 +20,8 @@ from stillhouse.errors import BudgetError, InputError
 from stillhouse.records import Item
 from stillhouse.settings import Teacher
 from stillhouse.task import Task
+from teacher.addresses import is_local
 from teacher.capabilities import Capabilities, plan_for, reply_room
-from teacher.transport import is_local
 from teacher.wire import Usage, body_of, tokens_about
 
 BUILT_IN = Path(__file__).with_name("prices.toml")

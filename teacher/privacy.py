@@ -12,12 +12,12 @@ from stillhouse.ledger import BatchNote, Ledger, StoredReply
 from stillhouse.records import Demonstration, Item, Value, Vote
 from stillhouse.settings import Privacy, Teacher
 from stillhouse.task import Task
+from teacher.addresses import leaves_the_machine
 from teacher.privacy_find import Entity, Finder
 from teacher.privacy_surrogates import Surrogates, pieces_of
 from teacher.privacy_table import Form, PseudonymTable
 from teacher.privacy_text import Rewritten
 from teacher.privacy_values import value_back, value_to
-from teacher.transport import leaves_the_machine
 
 RULES = "1"  # another number when something is found or shaped in another way, so that forms are made anew
 

@@ -1,18 +1,17 @@
 """The one seam to the outside world: bytes go out over HTTP, bytes or one of three failures come back."""
 
 import asyncio
-import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from stillhouse.errors import InputError, TeacherAuthError
+from stillhouse.errors import TeacherAuthError
 from stillhouse.settings import Teacher
+from teacher.addresses import is_local, is_loopback
 from teacher.wire import key_headers
 
 CONNECT_TIMEOUT_S = 15.0
@@ -92,12 +91,6 @@ async def _exchange(
         raise DisconnectedError(str(error) or type(error).__name__) from error
 
 
-def is_local(base_url: str) -> bool:
-    """True for an address of this machine itself."""
-    host = urlsplit(base_url).hostname or ""
-    return host == "localhost" or _is_loopback(host)
-
-
 class LoopbackResolver(aiohttp.ThreadedResolver):
     """Names as the system resolves them, at each connection anew: an address elsewhere is none at all."""
 
@@ -105,56 +98,9 @@ class LoopbackResolver(aiohttp.ThreadedResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
         found = await super().resolve(host, port, family)
-        if elsewhere := [each["host"] for each in found if not _is_loopback(each["host"])]:
+        if elsewhere := [each["host"] for each in found if not is_loopback(each["host"])]:
             raise OSError(f"local_only: {host} is {elsewhere[0]}, which is not this machine")
         return found
-
-
-def leaves_the_machine(teacher: Teacher) -> bool:
-    """Whether texts are handed to somebody: an address on this machine may be a proxy, a recording or own model is not."""
-    return teacher.recording is None and teacher.local is None
-
-
-def check_address(teacher: Teacher) -> None:
-    """InputError unless `base_url` can be asked at all, and with `local_only` unless it is this machine's own."""
-    parts = urlsplit(teacher.base_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InputError(
-            f"teacher {teacher.name}: base_url is not an address",
-            expected="http://HOST/v1 or https://HOST/v1",
-            found=repr(teacher.base_url),
-            fix="correct base_url of this teacher in task.toml",
-        )
-    if teacher.local_only and teacher.local is None:
-        _check_loopback(teacher, parts.hostname)
-
-
-def _check_loopback(teacher: Teacher, host: str) -> None:
-    """Every address of the host must be a loopback one. A user part or backslash could hide another host: refused."""
-    found = ", ".join(address for address in _addresses(host) if not _is_loopback(address))
-    odd = set(teacher.base_url) & set("@\\ \t\r\n")
-    if found or odd:
-        raise InputError(
-            f"teacher {teacher.name}: local_only, but its address is not this machine's own",
-            expected="a base_url on localhost, 127.0.0.1 or [::1]; nothing was sent",
-            found=repr(teacher.base_url) + (f", which is {found}" if found and found != host else ""),
-            fix="correct base_url, or remove local_only from this teacher if its texts may leave this machine",
-        )
-
-
-def _addresses(host: str) -> list[str]:
-    """As the system resolves it; the host itself where it cannot be resolved."""
-    try:
-        return sorted({str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)})
-    except (OSError, UnicodeError):
-        return [host]
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def check_key(teacher: Teacher) -> None:

@@ -9,10 +9,11 @@ from aiohttp import web
 from stillhouse.errors import InputError, TeacherError
 from stillhouse.ledger import MemoryLedger
 from stillhouse.settings import Teacher
+from teacher.addresses import check_address
 from teacher.engine import ask_sync
 from teacher.prices import BudgetGuard
 from teacher.recorded import serving
-from teacher.transport import LoopbackResolver, check_address
+from teacher.transport import LoopbackResolver
 from tests.teacher.helpdesk import SOON, TASK, items, teacher_at
 from tests.teacher.test_kinds import Scripted
 

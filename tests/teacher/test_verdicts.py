@@ -2,7 +2,8 @@
 
 import pytest
 
-from teacher.transport import Response, is_local
+from teacher.addresses import is_local
+from teacher.transport import Response
 from teacher.verdicts import asked_wait_s, judge
 from teacher.wire import read_choices, read_problem, read_usage, request_key
 
