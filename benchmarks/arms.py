@@ -21,9 +21,10 @@ from loop.choose import next_picks
 from loop.evaluate import certified
 from loop.learn import lesson, quick_student
 from loop.project import Project
-from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
+from loop.view import Corpus, View, opinion_of_votes, view_of, votes_of
 from selector.batch import choose_batch
 from selector.uncertainty import Signals
+from serving.student import inputs_of
 from stillhouse.probabilities import Floats, softmax
 from stillhouse.records import Answer, Item, Pick, Value, Vote
 from trainer.base import Base, load_base

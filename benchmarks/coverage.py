@@ -19,7 +19,8 @@ from loop.choose import next_picks
 from loop.evaluate import certified
 from loop.learn import base_of
 from loop.project import Project, project_of, read_known_labels
-from loop.view import Corpus, inputs_of, opinion_of_votes, view_of, votes_of
+from loop.view import Corpus, opinion_of_votes, view_of, votes_of
+from serving.student import inputs_of
 from stillhouse.measures import wilson
 from stillhouse.records import Answer, Pick, Value
 from stillhouse.store import Store

@@ -17,7 +17,7 @@ from benchmarks.figures import Figure, arguments, at_least, at_most, report
 from loop.command import run_task
 from loop.learn import HELD_OUT_SHARE, base_of, recipe_of
 from loop.project import open_project, read_gold, read_known_labels, read_pool
-from loop.view import inputs_of
+from serving.student import inputs_of
 from stillhouse.probabilities import one_hot
 from trainer.features import embed_cached
 from trainer.student import HeldOut, fit_student

@@ -23,8 +23,9 @@ from kinds.kind import Layout
 from kinds.registry import kind_of
 from loop.choose import signals_of
 from loop.learn import sharpened
-from loop.view import Corpus, View, inputs_of
+from loop.view import Corpus, View
 from selector.batch import choose_batch
+from serving.student import inputs_of
 from stillhouse.probabilities import Floats, Ints, one_hot
 from stillhouse.records import Item
 from stillhouse.settings import Selection, Student

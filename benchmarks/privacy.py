@@ -23,7 +23,7 @@ from benchmarks.figures import SHARED
 from kinds.kind import Kind, Layout
 from kinds.registry import kind_of
 from loop.privacy import student_names
-from loop.view import inputs_of
+from serving.student import inputs_of
 from stillhouse.measures import accuracy_interval, bootstrap_interval, ratio_of
 from stillhouse.records import CharSpan, Interval, Item
 from stillhouse.settings import Data, Privacy, Student, Teacher

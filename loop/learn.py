@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs import lessons
-from kinds.kind import Kind
 from loop.progress import Display
 from loop.project import Project
 from loop.risk import Judges, risk_scores, silent_rows
-from loop.view import View, inputs_of, penalty_of
+from loop.view import View, penalty_of
+from serving.student import inputs_of, loaded
 from stillhouse.probabilities import Floats, blocks, softmax
 from stillhouse.settings import Student
-from trainer.artifact import is_complete, load_generative, load_student, model_card, recipe_in, save_student
+from trainer.artifact import is_complete, model_card, save_student
 from trainer.base import Base, load_base
 from trainer.features import embed_cached
 from trainer.generative import UnitStudent, fit_generative
@@ -177,13 +177,6 @@ def _writer(
         checkpoints=project.folder / TRAINING,
     )
     return UnitStudent(student, view.kind)
-
-
-def loaded(folder: Path, kind: Kind, base: Base | None = None) -> Trained:
-    """The student in a folder, whatever it is. Raises ModelError."""
-    if recipe_in(folder) == "generate":
-        return UnitStudent(load_generative(folder), kind)
-    return load_student(folder, base=base)
 
 
 def held_out_rows(project: Project, view: View) -> NDArray[np.int64]:

@@ -12,8 +12,9 @@ from loop.learn import features_of
 from loop.nearest import examples_for, label_scores, likeliest
 from loop.progress import Display
 from loop.project import Project
-from loop.view import agreed, inputs_of
+from loop.view import agreed
 from prompts.candidates import SHOWN, few_of_many
+from serving.student import inputs_of
 from stillhouse.measures import accuracy_interval
 from stillhouse.records import Answer, Demonstration, Interval, Item, Pick, Value
 from stillhouse.settings import DECISION_APIS, Teacher

@@ -101,8 +101,10 @@ def student_names(folder: Path, labels: Sequence[str], threshold: float) -> Name
     Neighbouring words that count are one name. Raises ModelError where it cannot be loaded, InputError where it does not
     mark spans or has none of the labels.
     """
-    from loop.learn import loaded  # which imports torch
-    from loop.view import inputs_of
+    from serving.student import (
+        inputs_of,
+        loaded,  # which imports torch
+    )
     from trainer.student import FittedStudent
 
     kind = kind_of(Task.model_validate_json((folder / "task.json").read_text(encoding="utf-8")))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from kinds.kind import Kind, Layout
 from loop.project import Gold, Project
-from loop.view import View, inputs_of, view_of
+from loop.view import View, view_of
+from serving.student import inputs_of
 from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Item, Pick, Value

@@ -23,7 +23,8 @@ from loop.progress import Display
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool, same_task
 from loop.risk import audit_words, judges_of, taught_view
 from loop.teach import ask_teachers, ask_with_examples
-from loop.view import Corpus, View, inputs_of, opinion_of_votes, view_of, votes_of
+from loop.view import Corpus, View, opinion_of_votes, view_of, votes_of
+from serving.student import inputs_of
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
 from stillhouse.store import Store

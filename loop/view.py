@@ -16,7 +16,6 @@ from kinds.kind import Kind, Layout
 from loop.project import Project
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Item, Pick, Value, Vote
-from trainer.inputs import Inputs
 from trainer.linear import DEFAULT_C, TOKEN_C, out_of_fold
 
 VOTE_FOLDS = 5
@@ -123,20 +122,6 @@ class View:
             lambda _item, spans, probs: self.kind.expected_score(spans, probs), self.belief.out_of_fold
         )
         return 1.0 - expected
-
-
-def inputs_of(kind: Kind, items: Sequence[Item], layout: Layout | None = None) -> Inputs:
-    """The items as a student reads them."""
-    spans = None
-    if not kind.per_text:
-        layout = layout or Layout.of(kind, items)
-        spans = [layout.spans[layout.rows(number)] for number in range(len(items))]
-    return Inputs(
-        [item.text for item in items],
-        pairs=[item.pair for item in items] if any(item.pair for item in items) else None,
-        spans=spans,
-        focus=[item.focus for item in items] if any(item.focus for item in items) else None,
-    )
 
 
 def votes_of(project: Project, kind: Kind, layout: Layout, items: Sequence[Item], votes: Iterable[Vote]) -> VoteTable:

@@ -16,7 +16,7 @@ from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, read_pool, same_task
 from loop.reparse import reparse
 from loop.teach import ask_teachers
-from loop.view import inputs_of
+from serving.student import inputs_of
 from stillhouse.errors import InputError, ModelError
 from stillhouse.records import Item, Vote
 from stillhouse.settings import Data, Teacher

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from kinds.kind import Layout
 from loop.learn import cross_fitted_student, lesson, quick_student
 from loop.project import Project
-from loop.view import Corpus, View, agreed, inputs_of, opinion_of_votes, random_draws, view_of, votes_of
+from loop.view import Corpus, View, agreed, opinion_of_votes, random_draws, view_of, votes_of
+from serving.student import inputs_of
 from stillhouse.records import Answer, Item, Pick, Value, Vote, VoteStatus
 from stillhouse.settings import Student
 from stillhouse.task import Task
