@@ -115,7 +115,7 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools, counted: 
                 elinewidth=1.2,
             )
         upper.set(ylim=(-0.02, 1.04), xlim=(0, 1.02), ylabel="Accuracy")
-        upper.set_title(f"{name}: calibration error {gap:.3f}")
+        upper.set_title(name)  # the error stands below, where there is room for it
         lower.hist(np.asarray(confidence), bins=10, range=(0, 1), color=BLUE, alpha=0.75, rwidth=0.9)
         lower.set(xlabel="Confidence", ylabel=counted.capitalize())
         lower.yaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
