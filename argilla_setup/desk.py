@@ -4,14 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stillhouse.records import Answer, Item, Suggestion
+from stillhouse.records import Answer, Item, Suggestion, Way
 
 REHEARSED_PREFIX = "rehearsed-"  # annotators of this name are simulated, on every desk
 
 
 @dataclass(frozen=True, slots=True)
 class DeskRecord:
-    """One item as people get it: why it is asked, and a suggestion unless it is asked blind."""
+    """One item as people get it: why it is asked, and a suggestion unless it is asked blind.
+
+    `way` is how it is asked: an item may be out in several ways, one after the other. `context` is Markdown that is shown
+    beside the text: what the guidelines say of it, items like it that people have answered, opinions to decide between.
+    `assigned` names who is to answer (nobody: whoever comes first), `not_by` who must not, having answered before.
+    """
 
     item: Item
     round: int
@@ -19,10 +24,16 @@ class DeskRecord:
     uncertainty: float
     blind: bool
     suggestion: Suggestion | None = None
+    way: Way = "label"
+    context: str = ""
+    assigned: tuple[str, ...] = ()
+    not_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.blind and self.suggestion is not None:
             raise ValueError(f"item {self.item_id!r} is asked blind and must not carry a suggestion")
+        if self.way == "verify" and self.suggestion is None:
+            raise ValueError(f"item {self.item_id!r} is to be verified and needs a suggestion")
 
     @property
     def item_id(self) -> str:

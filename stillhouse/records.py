@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 Origin = Literal["decision", "logprob", "sample", "verbalised", "likelihood"]
 VoteStatus = Literal["ok", "repaired", "refused", "truncated", "unreadable"]
+# How a person is asked: for a label; for yes or no to a confident suggestion; for a second opinion, without seeing the
+# first; to decide between opinions that are shown.
+Way = Literal["label", "verify", "second", "adjudicate"]
 MetadataValue = str | int | float
 CharSpan = tuple[int, int]  # start and end (exclusive) in characters of a text
 # What an item is labelled with, as JSON. single_label: a name. multi_label: a list of names in the task's order.
@@ -57,6 +60,7 @@ class Vote:
     findings: Mapping[str, int] = field(default_factory=dict)  # what did not fit, by name: unaligned, ambiguous ...
     demonstrations: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    guidelines: str = ""  # the version that the prompt held (Task.guidelines_id); "" where it is not known
 
     @property
     def usable(self) -> bool:
@@ -76,7 +80,9 @@ class Answer:
     """What one person said of one item. `label` is None where the person passed (discarded the item).
 
     `blind` is true where no suggestion was shown. `rehearsed` is true where no person was there: a simulated
-    expert answered from known labels. `answered_at` is ISO 8601 in UTC.
+    expert answered from known labels. `answered_at` is ISO 8601 in UTC. `way` is how the person was asked, `suggested`
+    what they were shown, if anything, `guidelines` the version they could read (Task.guidelines_id), "" if not known.
+    `seconds` is the time between this submission and what the person did before it, where that can be told.
     """
 
     item_id: str
@@ -86,6 +92,9 @@ class Answer:
     rehearsed: bool
     answered_at: str
     seconds: float | None = None
+    way: Way = "label"
+    suggested: Value | None = None
+    guidelines: str = ""
 
 
 @dataclass(frozen=True, slots=True)

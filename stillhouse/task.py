@@ -1,6 +1,7 @@
 """What is to be labelled and how the loop should go about it."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -157,6 +158,12 @@ class Task(Frozen):
     def guidelines_for_people(self) -> str:
         """The text people read: the common guidelines, and what only people are told (a policy, say)."""
         return "\n\n".join(part for part in (self.guidelines, self.people_guidelines) if part)
+
+    def guidelines_id(self) -> str:
+        """Names this version of the words that teacher and people go by: question, guidelines, what labels mean."""
+        meant = [(label.name, label.description) for label in self.labels]
+        told = json.dumps([self.question, self.guidelines, self.people_guidelines, meant], ensure_ascii=False)
+        return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
     def schema_hash(self) -> str:
         """Changes when the labels change, in which case votes and answers of the store do not fit any more."""
