@@ -6,10 +6,10 @@ from typing import Any
 from argilla_setup.argilla_api import PAGE, ArgillaApi
 from argilla_setup.argilla_dataset import BLIND, ROUND, UNCERTAINTY, create_dataset, dataset_name, guidelines
 from argilla_setup.argilla_record import item_of, to_argilla, value_of
-from argilla_setup.desk import DeskRecord, is_rehearsed
+from argilla_setup.desk import Denial, DeskRecord, is_rehearsed
 from kinds.registry import kind_of
 from stillhouse.errors import DeskError
-from stillhouse.records import Answer
+from stillhouse.records import Answer, Way
 from stillhouse.task import Task
 
 CHUNK = 100
@@ -49,7 +49,10 @@ class ArgillaDesk:
             )
         return sum(record.item_id not in published for record in records)
 
-    def collect(self) -> list[Answer]:
+    def denied(self) -> list[Denial]:
+        return []
+
+    def collect(self, *, changed: bool = False) -> list[Answer]:  # noqa: ARG002
         """Reads all records every time: Argilla gives no sign on a completed record whose answer was edited."""
         dataset_id = self.dataset_id()
         if dataset_id is None:
@@ -116,7 +119,7 @@ class ArgillaDesk:
                 return list(found.values())
             offset += PAGE
 
-    def link(self) -> str:
+    def link(self, annotator: str = "", way: Way = "label") -> str:  # noqa: ARG002
         dataset_id = self.dataset_id()
         if dataset_id is None:
             return self.api.url

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from argilla_setup.desk import DeskRecord, is_rehearsed
+from argilla_setup.desk import Denial, DeskRecord, is_rehearsed
 from argilla_setup.file_lines import Line, batch_line, disk_error, item_of, lines_of, located, write_whole
 from kinds.registry import kind_of
 from stillhouse.errors import InputError
-from stillhouse.records import Answer, Item, Value
+from stillhouse.records import Answer, Item, Value, Way
 from stillhouse.task import Task
 
 _BATCHES = "batch-*.jsonl"
@@ -47,7 +47,10 @@ class FileDesk:
             write_whole(path, kept + added.encode("utf-8", "replace"))
         return len(in_order)
 
-    def collect(self) -> list[Answer]:
+    def denied(self) -> list[Denial]:
+        return []
+
+    def collect(self, *, changed: bool = False) -> list[Answer]:  # noqa: ARG002
         """All answers of all files, or one InputError that lists every bad line; files are never changed."""
         published = self._published()
         found: dict[tuple[str, str], Answer] = {}
@@ -83,7 +86,7 @@ class FileDesk:
             answered[answer.item_id].append(answer.annotator)
         return {item: names for item, names in answered.items() if len(names) < self.task.desk.min_submitted}
 
-    def link(self) -> str:
+    def link(self, annotator: str = "", way: Way = "label") -> str:  # noqa: ARG002
         return str(self.folder.resolve())
 
     def items(self) -> dict[str, Item]:
