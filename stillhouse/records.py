@@ -1,4 +1,4 @@
-"""The records that pass between the stations: items, votes, answers, predictions, picks, intervals."""
+"""The records that pass between the stations: items, votes, answers, predictions, picks, askings, intervals."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -111,6 +111,23 @@ class Pick:
     score: float
     inclusion_probability: float | None
     blind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A picked item asked in another way than for a label, or for a label after all; `round` is that of its pick.
+
+    Stored before anybody sees it, so that what was once asked is known whatever the answers have become. `reason` is in
+    words; `score` is larger where the answer matters more. `assigned` and `not_by` say who is to answer and who must not.
+    """
+
+    item_id: str
+    way: Way
+    round: int
+    reason: str
+    score: float
+    assigned: tuple[str, ...] = ()
+    not_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,17 @@ class Selection(Frozen):
 
 
 class Desk(Frozen):
-    """Where people answer: the embedded Argilla, a server by URL and key, or files.
+    """Where people answer: the embedded Argilla, a server by URL and key, or files; and how often one item is asked.
+
+    Every item gets `min_submitted` answers. `annotators` names who the items of a batch are dealt to; without it they are
+    whoever's comes first. The loop goes on once `enough` of a batch is answered, and all of its random share: the rest
+    stays open, and counts when it comes.
+
+    `second_opinions` is the share of a batch that may be asked again of somebody else, who does not see the first answer:
+    where the belief before the answer gave it a probability below `second_below`, the least probable first. Of the random
+    share all such answers are checked, over and above that. Where people differ, `adjudicators` decide between what they
+    said. `verify_from` asks for yes or no where a suggestion is at least so probable, of targeted items alone. `context`
+    shows why an item is asked, what the guidelines say of it and answered items like it; blind ones get guidelines alone.
 
     `rehearse` names a file of known labels: simulated experts answer from it, and every report calls them rehearsed.
     """
@@ -281,6 +291,13 @@ class Desk(Frozen):
     api_key_env: str = "ARGILLA_API_KEY"
     workspace: str = "stillhouse"
     min_submitted: PositiveInt = 1
+    annotators: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    enough: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    second_opinions: Share = 0.0
+    second_below: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    adjudicators: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    verify_from: Annotated[float, Field(gt=0.5, le=1.0)] | None = None
+    context: bool = True
     rehearse: str | None = None
     rehearse_label: str = "label"
     rehearse_error_rate: Share = 0.0
@@ -290,6 +307,27 @@ class Desk(Frozen):
     def _reachable(self) -> "Desk":
         if self.kind == "argilla" and not self.url:
             raise ValueError('desk.url: expected the address of the Argilla server, because desk.kind is "argilla"')
+        return self
+
+    @model_validator(mode="after")
+    def _enough_people(self) -> "Desk":
+        for name, people in (("annotators", self.annotators), ("adjudicators", self.adjudicators)):
+            if len(set(people)) < len(people):
+                raise ValueError(f"desk.{name}: expected each name once, found {', '.join(people)}")
+        least = self.min_submitted + (self.second_opinions > 0)
+        if self.annotators and len(self.annotators) < least:
+            raise ValueError(
+                f"desk.annotators: expected at least {least}, because so many are to answer one item, found "
+                f"{', '.join(self.annotators)}"
+            )
+        if self.second_opinions and self.min_submitted > 1:
+            raise ValueError(
+                f"desk.second_opinions: expected min_submitted = 1, because {self.min_submitted} people answer every item already"
+            )
+        if self.second_opinions and not self.adjudicators:
+            raise ValueError(
+                "desk.second_opinions: expected desk.adjudicators, because somebody has to decide where two opinions differ"
+            )
         return self
 
 

@@ -14,7 +14,7 @@ import zstandard
 from stillhouse.commits import LogSync, transaction
 from stillhouse.errors import StoreError
 from stillhouse.ledger import BatchNote, StoredReply
-from stillhouse.records import Answer, Item, Pick, RoundRecord, Vote
+from stillhouse.records import Answer, Asking, Item, Pick, RoundRecord, Vote
 from stillhouse.store_file import STORE_FILE, locked, opened, storage_errors
 from stillhouse.store_rows import first, item_of, parts_of, vote_json, vote_of
 
@@ -233,6 +233,22 @@ class Store:
         where, values = ("", ()) if round_number is None else ("WHERE round = ?", (round_number,))
         rows = self._rows(f"SELECT record FROM picks {where} ORDER BY round, position", values)  # noqa: S608
         return [Pick(**json.loads(record)) for record in first(rows)]
+
+    def add_askings(self, askings: Sequence[Asking]) -> None:
+        """All of them or none; what is asked already stays as it was."""
+        self._write(
+            "INSERT OR IGNORE INTO askings VALUES (?, ?, ?, ?)",
+            [(asking.item_id, asking.way, asking.round, json.dumps(asdict(asking))) for asking in askings],
+        )
+
+    def askings(self, round_number: int | None = None) -> list[Asking]:
+        """By round, way and item."""
+        where, values = ("", ()) if round_number is None else ("WHERE round = ?", (round_number,))
+        rows = self._rows(f"SELECT record FROM askings {where} ORDER BY round, way, item_id", values)  # noqa: S608
+        found = map(json.loads, first(rows))
+        return [
+            Asking(**{**each, "assigned": tuple(each["assigned"]), "not_by": tuple(each["not_by"])}) for each in found
+        ]
 
     def add_answers(self, answers: Iterable[Answer]) -> None:
         """An answer of the same item and annotator replaces the older one: people may change their mind."""
