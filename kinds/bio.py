@@ -43,6 +43,12 @@ class Bio:
     def width(self) -> int:
         return 3 if self.layered else len(self.columns)
 
+    @property
+    def classes(self) -> dict[str, tuple[int, ...]]:
+        """The columns, B and I, of each label."""
+        begins = [self._columns_of(label)[1] for label in range(len(self.labels))]
+        return {name: (begin, begin + 1) for name, begin in zip(self.labels, begins, strict=True)}
+
     def encode(self, units: int, parts: Sequence[Part]) -> NDArray[np.float64]:
         """(units, k): ones at the tags of `parts`, weighted by their p beside O; of two that collide the first stays."""
         out = self.outside(units)

@@ -88,6 +88,11 @@ class Kind(Protocol):
         ...
 
     @property
+    def classes(self) -> Mapping[str, tuple[int, ...]]:
+        """What a unit can be said to be (a label, a tag, part of a field's value), and the columns that say so."""
+        ...
+
+    @property
     def per_text(self) -> bool:
         """Whether the one unit of an item is its whole text (with its pair), whatever its length."""
         ...

@@ -39,6 +39,10 @@ class MultiLabel(WholeText):
         return 2
 
     @property
+    def classes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: (2 * number + 1,) for number, name in enumerate(self.task.label_names)}
+
+    @property
     def score_name(self) -> str:
         return "Jaccard index of an item's labels"
 

@@ -36,6 +36,10 @@ class SingleLabel(WholeText):
         return len(self.task.labels)
 
     @property
+    def classes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: (number,) for number, name in enumerate(self.columns)}
+
+    @property
     def score_name(self) -> str:
         return "accuracy"
 

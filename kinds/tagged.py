@@ -42,6 +42,10 @@ class Pointing(ABC):
         return self.bio.width
 
     @property
+    def classes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.bio.classes
+
+    @property
     def per_text(self) -> bool:
         return False
 

@@ -46,6 +46,10 @@ class Tokens:
         return len(self.task.labels)
 
     @property
+    def classes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: (number,) for number, name in enumerate(self.columns)}
+
+    @property
     def per_text(self) -> bool:
         return False
 

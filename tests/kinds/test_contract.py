@@ -140,3 +140,15 @@ def test_a_layout_lays_items_end_to_end(example: tuple[Kind, Item, Value]) -> No
     assert len(layout) == 3
     assert layout.rows(1) == slice(units, 2 * units)
     assert layout.item_of.tolist() == [0] * units + [1] * units + [2] * units
+
+
+def test_classes_are_what_the_task_names_each_with_columns_of_its_own(example: tuple[Kind, Item, Value]) -> None:
+    """A value's encoding says of some unit that it is of a class exactly where the value names that class."""
+    kind, item, value = example
+    said = kind.encode(item, kind.units(item), value)
+    columns = [column for of_class in kind.classes.values() for column in of_class]
+    assert len(columns) == len(set(columns))
+    assert set(kind.classes) == set(kind.task.label_names) | {field.name for field in kind.task.fields}
+    shown = kind.show(item, value)
+    for name, of_class in kind.classes.items():
+        assert bool(said[:, list(of_class)].any()) == (name in shown), name
