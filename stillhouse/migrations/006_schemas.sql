@@ -1,5 +1,13 @@
 -- Each set of labels that the run has had, the last one now, and how it came from the one before.
 CREATE TABLE schemas (
     number INTEGER PRIMARY KEY,
-    record TEXT NOT NULL -- JSON
+    record TEXT NOT NULL -- JSON of a Schema
 );
+-- All answers to an item that is asked again because labels changed, as they were.
+CREATE TABLE set_aside (
+    number INTEGER NOT NULL, -- of the labels that they were given in
+    item_id TEXT NOT NULL,
+    annotator TEXT NOT NULL,
+    record TEXT NOT NULL, -- JSON of an Answer
+    PRIMARY KEY (number, item_id, annotator)
+) WITHOUT ROWID;
