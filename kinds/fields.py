@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinds.bio import Bio, Part
-from kinds.kind import Measures, Question, Said, Spans
+from kinds.kind import Difference, Measures, Question, Said, Spans
 from kinds.span_values import UNSAID, in_characters
 from kinds.tagged import Pointing, hedged
 from kinds.words import word_spans
@@ -97,6 +97,15 @@ class Fields(Pointing):
         """The share of fields that are the same, of those that either side fills; 1 where there are none."""
         same = [_same(truth, value, name) for name in self.names if _filled(truth, name) or _filled(value, name)]
         return sum(same) / len(same) if same else 1.0
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:  # noqa: ARG002
+        found = []
+        for name in self.names:
+            right, said = (", ".join(_listed(side, name)) for side in (truth, value))
+            if not _same(truth, value, name):
+                words = f"{said!r} for {right!r}" if said and right else repr(said or right)
+                found.append(Difference(name if said else "", name if right else "", words))
+        return tuple(found)
 
     def measures(
         self,

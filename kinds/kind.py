@@ -56,6 +56,17 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a value is not the truth: `said` in the place of `right`, both names of the task's labels or
+    fields, "" for nothing. The same name twice: it is the right one, but stands for other words (`words` tells which).
+    """
+
+    said: str
+    right: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Measures:
     """Intervals by name; `main` is the name of the figure the kind is judged by. `counts` (3, l) are hits, true and
     said of each of `labels`.
@@ -154,6 +165,10 @@ class Kind(Protocol):
 
     def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:
         """How far two opinions (u, k) of one item are apart, 0 to 1."""
+        ...
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:
+        """What is wrong with a value, part by part, in the order of the truth; nothing where it is right."""
         ...
 
     def measures(

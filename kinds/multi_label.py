@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kinds.kind import Doubt, Measures, Question, Said, Spans
+from kinds.kind import Difference, Doubt, Measures, Question, Said, Spans
 from kinds.thresholds import f1_thresholds
 from kinds.whole_text import WholeText, described
 from prompts.parse import Reading
@@ -107,6 +107,11 @@ class MultiLabel(WholeText):
 
     def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
         return float(jensen_shannon(blocks(p, 2), blocks(q, 2)).max() / np.log(2))
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:  # noqa: ARG002
+        """Labels are decided one by one: each is missing, or one too many."""
+        wrong = [name for name in self.task.label_names if (name in truth) != (name in value)]
+        return tuple(Difference("", name) if name in truth else Difference(name, "") for name in wrong)
 
     def measures(
         self,

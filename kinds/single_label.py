@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kinds.kind import Doubt, Measures, Question, Said, Spans
+from kinds.kind import Difference, Doubt, Measures, Question, Said, Spans
 from kinds.whole_text import WholeText, described
 from prompts.parse import Reading, parse_verbalised
 from prompts.render import Frame, Style, frame
@@ -85,6 +85,9 @@ class SingleLabel(WholeText):
 
     def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
         return float(jensen_shannon(p, q)[0] / np.log(2))
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:  # noqa: ARG002
+        return () if truth == value else (Difference(str(value), str(truth)),)
 
     def measures(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinds.bio import Part
-from kinds.kind import Measures, Spans
+from kinds.kind import Difference, Measures, Spans
 from kinds.whole_text import unknown_labels
 from stillhouse.measures import bootstrap_interval, macro_f1_of, micro_f1_of
 from stillhouse.probabilities import Ints
@@ -83,6 +83,24 @@ def item_f1(truth: Value, value: Value) -> float:
     """F1 of one item's spans, exactly matched; 1 where both are empty."""
     true, said = ({key_of(span) for span in side} for side in (truth, value))  # type: ignore[arg-type]
     return 2 * len(true & said) / (len(true) + len(said)) if true or said else 1.0
+
+
+def span_differences(
+    text: str, truth: Sequence[Mapping[str, Any]], value: Sequence[Mapping[str, Any]]
+) -> tuple[Difference, ...]:
+    """Spans that are not in both, each once: a true one beside the one said that overlaps it (of its label before any
+    other, the first if there are several), or beside nothing; then those said that are left, beside nothing.
+    """
+    true, said = ({key_of(span) for span in side} for side in (truth, value))
+    left, found = sorted(said - true), []
+    for start, end, label in sorted(true - said):
+        near = sorted((span for span in left if span[0] < end and span[1] > start), key=lambda s: (s[2] != label, s))
+        if near:
+            left.remove(near[0])
+            found.append(Difference(near[0][2], label, f"{text[near[0][0] : near[0][1]]!r} for {text[start:end]!r}"))
+        else:
+            found.append(Difference("", label, repr(text[start:end])))
+    return (*found, *(Difference(label, "", repr(text[start:end])) for start, end, label in left))
 
 
 def span_measures(

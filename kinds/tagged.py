@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinds.bio import Bio
-from kinds.kind import Doubt, Measures, Said, Spans
+from kinds.kind import Difference, Doubt, Measures, Said, Spans
 from kinds.span_values import (
     in_characters,
     item_f1,
     parts_of,
     slip,
+    span_differences,
     span_measures,
     span_problems,
     written,
@@ -95,6 +96,11 @@ class Tagged(Pointing):
 
     def score(self, truth: Value, value: Value) -> float:
         return item_f1(truth, value)
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:
+        assert isinstance(truth, list)
+        assert isinstance(value, list)
+        return span_differences(item.text, truth, value)
 
     def measures(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kinds.kind import Doubt, Measures, Question, Said, Spans
+from kinds.kind import Difference, Doubt, Measures, Question, Said, Spans
 from kinds.span_values import tags_in
 from kinds.tagged import spans_answered
 from kinds.whole_text import described, unknown_labels
@@ -120,6 +120,14 @@ class Tokens:
 
     def disagreement(self, spans: Spans, p: Floats, q: Floats) -> float:  # noqa: ARG002
         return float(jensen_shannon(p, q).max() / np.log(2)) if len(p) else 0.0
+
+    def differences(self, item: Item, truth: Value, value: Value) -> tuple[Difference, ...]:
+        words = [item.text[start:end] for start, end in item.tokens or ()]
+        return tuple(
+            Difference(str(said or ""), str(right), repr(word))
+            for word, right, said in zip(words, truth, value, strict=True)
+            if right is not None and right != said
+        )
 
     def measures(
         self,

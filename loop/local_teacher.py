@@ -145,6 +145,7 @@ def _votes(
                 request_key=request_key(body, model=teacher.model, endpoint=endpoint, variant=teacher.name, sample=0),
                 cost_usd=0.0,
                 findings=reading.findings,
+                guidelines=task.guidelines_id(),
             )
         )
     return votes

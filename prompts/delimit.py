@@ -5,7 +5,7 @@ import re
 from typing import Literal, get_args
 
 TAG_DIGITS = 10
-Part = Literal["text", "pair", "predicate", "tokens"]
+Part = Literal["text", "pair", "predicate", "tokens", "answer"]
 _ASKED: tuple[Part, ...] = ("text", "pair", "predicate")  # in the order of a message
 ATTEMPTS_CHECKED = 4  # of tags that were passed over because another part of the message had them
 _ENCLOSED = {

@@ -138,7 +138,7 @@ def fill(common: Frame, item: Item, examples: Sequence[Example] = ()) -> Prompt:
     Examples stand before it as turns of their own, in the same form and enclosed the same way.
     """
     turns = [turn for example in examples for turn in (example.asked, example.reply)]
-    prompt_id = f"{common.prompt_id}.{_digest(*(turn.content for turn in turns))[:8]}" if turns else common.prompt_id
+    prompt_id = f"{common.prompt_id}.{digest_of(*(turn.content for turn in turns))[:8]}" if turns else common.prompt_id
     return Prompt((Message("system", common.system), *turns, _asked(common, item)), prompt_id, common.style)
 
 
@@ -154,7 +154,7 @@ def _asked(common: Frame, item: Item) -> Message:
         for part, text in parts.items()
     }
     user = (
-        _template(_named("item", common.template))
+        named_template(_named("item", common.template))
         .render(
             **{"pair": "", "tokens": "", "predicate": "", **there},
             pair_heading=common.pair_heading,
@@ -224,7 +224,7 @@ def _framed(
     common = Frame(
         style=style,
         system=sendable(
-            _template(_named("system", template or style)).render(
+            named_template(_named("system", template or style)).render(
                 guidelines=task.guidelines, question=task.question, parts=parts, examples=examples, **words
             )
         ).rstrip("\n"),
@@ -256,7 +256,7 @@ def _labels_shown(task: Task, order: Sequence[int], codes: Sequence[str]) -> lis
 def _repair(common: Frame) -> str:
     codes = sorted(code for code in (*common.codes, common.other) if code)
     words = {"codes": codes, "names": common.labels.names, **common.words}
-    return _template(_named("repair", common.template)).render(style=common.style, **words).rstrip("\n")
+    return named_template(_named("repair", common.template)).render(style=common.style, **words).rstrip("\n")
 
 
 def _named(what: str, stem: str) -> str:
@@ -280,15 +280,15 @@ def _prompt_id(common: Frame) -> str:
     """Changes with the templates, the task's words, the labels and their order; not with the item."""
     every_part = Item("", "text", pair="pair", tokens=((0, 4),), focus=(0, 4))
     parts = [common.style, common.system, _asked(common, every_part).content, _repair(common)]
-    return _digest(*parts)[:16]
+    return digest_of(*parts)[:16]
 
 
-def _digest(*parts: str) -> str:
+def digest_of(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 @cache
-def _template(name: str) -> jinja2.Template:
+def named_template(name: str) -> jinja2.Template:
     return _environment().get_template(name)
 
 

@@ -48,11 +48,16 @@ def _text(path: Path) -> str:
         raise ValueError(f"the byte 0x{content[error.start]:02x}, which is not UTF-8 (at line {line})") from error
 
 
+def names_file(value: str) -> bool:
+    """Whether a text of task.toml is the name of the file that has it."""
+    return "\n" not in value and value.endswith((".md", ".txt"))
+
+
 def _inline_texts(raw: dict[str, object], folder: Path) -> list[str]:
     problems = []
     for key in ("guidelines", "people_guidelines"):
         value = raw.get(key)
-        if isinstance(value, str) and "\n" not in value and value.endswith((".md", ".txt")):
+        if isinstance(value, str) and names_file(value):
             try:
                 raw[key] = (folder / value).read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:

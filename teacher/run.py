@@ -65,8 +65,12 @@ class Run:
     counts: Counter[str] = field(default_factory=Counter)
     done: int = 0
     failure: StillhouseError | None = None
+    guidelines: str = field(init=False)
     _rejected_in_a_row: int = 0
     _unrecorded: list[Vote] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.guidelines = self.kind.task.guidelines_id()
 
     async def all(self, items: Sequence[Item]) -> None:
         jobs = self._jobs(items)
@@ -128,7 +132,7 @@ class Run:
         prompt_ids = dict.fromkeys(part.prompt.prompt_id for part in job.parts)
         vote = vote_of(job.item.id, self.calls.teacher.name, "+".join(prompt_ids), mean_of_orders(each), heard)
         way = job.parts[0].way
-        return replace(vote, demonstrations=way.demonstrations, candidates=way.candidates)
+        return replace(vote, demonstrations=way.demonstrations, candidates=way.candidates, guidelines=self.guidelines)
 
     async def _read(self, job: Job, part: Part, heard: list[StoredReply]) -> Reading:
         """What the teacher says of one part, asked again where it cannot be read; `heard` gets every reply."""

@@ -1,5 +1,6 @@
--- Each version of the guidelines that teacher or people have gone by.
+-- Each version of the guidelines that teacher and people have gone by, or that was tested, in the order in which it was seen.
 CREATE TABLE guidelines (
-    id TEXT PRIMARY KEY, -- Task.guidelines_id
-    record TEXT NOT NULL -- JSON
-) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE, -- Task.guidelines_id
+    record TEXT NOT NULL -- JSON of a Version
+);
