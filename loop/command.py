@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from argilla_setup.embedded import down
+from loop.asked import Asked
 from loop.desks import connection_of, say_nothing, start_argilla
 from loop.elsewhere import elsewhere
 from loop.engines import Where
@@ -46,10 +47,12 @@ def run_task(
     keep_argilla: bool,
     quiet: bool,
     where: Where | None = None,
+    partial: bool = False,
 ) -> RunResult:
     """Run rounds, then write summary.json and report.html. Raises StillhouseError; a repeat goes on.
 
-    `where` teaches students, and asks teachers under vLLM, on other machines.
+    `partial` goes on with what people have answered by now. `where` teaches students, and asks teachers under vLLM, on
+    other machines.
     """
     project = open_project(task_path, folder)
     display = Display(quiet=quiet)
@@ -57,14 +60,15 @@ def run_task(
     for banner in banners(project):
         display.line(banner)
     outcome: Outcome | None = None
+    loop: Loop | None = None
     with elsewhere(where, project, display) as away, Store(project.folder) as store:
         store.write_note(TASK_PATH, str(project.task_path))
         try:
             loop = open_loop(project, store, display, lambda line: display.line(f"  argilla: {line}"), away)
-            outcome = run_rounds(loop, most=most, wait=wait)
+            outcome = run_rounds(loop, most=most, wait=wait, partial=partial)
         finally:
             add_seconds(store, started)
-            stays = keep_argilla or (outcome is not None and outcome.waiting > 0)
+            stays = keep_argilla or (loop is not None and loop.waiting > 0)  # also where waiting was interrupted
             if project.task.desk.kind == "embedded" and not stays:
                 down(project.argilla_home)
         summary = summary_of(project, store, outcome)
@@ -128,7 +132,8 @@ def status_of(folder: Path) -> dict[str, Any]:
     with Store(folder, read_only=True) as store:
         rounds, picks, answers = store.rounds(), store.picks(), store.answers()
         answered = {answer.item_id for answer in answers}
-        waiting = [pick.item_id for pick in picks if pick.item_id not in answered]
+        asked = Asked(tuple(picks), tuple(store.askings()), tuple(answers), project.task.desk.min_submitted)
+        waiting = [] if asked.is_done(len(rounds), project.task.desk.enough) else asked.open_in(len(rounds))
         votes: dict[str, int] = {}
         for vote in store.votes():
             votes[vote.source] = votes.get(vote.source, 0) + 1

@@ -2,19 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import argilla_setup
-from argilla_setup.desk import Desk, DeskRecord
+from argilla_setup.desk import Desk
 from argilla_setup.embedded import Connection, ensure_environment, up
 from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
 from loop.project import Project
 from stillhouse.errors import DeskError
-from stillhouse.records import Item, Pick, Suggestion, Value
+from stillhouse.records import Value
 
 if TYPE_CHECKING:
     from argilla_setup.argilla_desk import ArgillaDesk
@@ -29,7 +29,8 @@ def argilla_venv() -> Path:
 
 
 def start_argilla(project: Project, on_line: Callable[[str], None], port: int = 0) -> Connection:
-    return up(project.argilla_home, ensure_environment(argilla_venv(), on_line), port)
+    venv = ensure_environment(argilla_venv(), on_line)
+    return up(project.argilla_home, venv, port, pictures=project.task.data.image is not None)
 
 
 def connection_of(project: Project, on_line: Callable[[str], None]) -> Connection:
@@ -62,6 +63,12 @@ class OpenDesk:
     def desk(self) -> Desk:
         return self._opened.result()
 
+    def reopen(self) -> None:
+        """Connect again; the embedded server is started where it is down. Raises DeskError."""
+        desk: Future[Desk] = Future()
+        desk.set_result(self._open())
+        self._opened = desk
+
     def _open(self) -> Desk:
         if self.project.task.desk.kind == "files":
             return FileDesk(self.project.folder / "desk", self.project.task)
@@ -87,21 +94,6 @@ class OpenDesk:
             return answer_in_files(desk, experts)
         argilla: ArgillaDesk = desk  # type: ignore[assignment]
         return answer_in_argilla(argilla, experts)
-
-
-def desk_records(picks: Sequence[Pick], items: dict[str, Item], suggestions: dict[str, Suggestion]) -> list[DeskRecord]:
-    """Picks as people get them; a blind pick carries no suggestion."""
-    return [
-        DeskRecord(
-            item=items[pick.item_id],
-            round=pick.round,
-            reason=pick.reason,
-            uncertainty=pick.score,
-            blind=pick.blind,
-            suggestion=None if pick.blind else suggestions.get(pick.item_id),
-        )
-        for pick in picks
-    ]
 
 
 def say_nothing(_line: str) -> None:

@@ -1,6 +1,6 @@
 """What a round is worth: teacher, student and delivered labels, each with its interval, none on items it has seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,8 +105,11 @@ def evaluate(
     *,
     known: Mapping[str, Value] | None,
     before: Floats | None,
+    unchecked: Collection[str] = (),
 ) -> Evaluation:
-    """`gold_probs` (u, k) are the student's on gold; `before` the previous round's student on the same units."""
+    """`gold_probs` (u, k) are the student's on gold; `before` the previous round's student on the same units;
+    `unchecked` as in `certified`.
+    """
     confidence = project.task.stop.confidence
     judged = (
         _on_gold(view, gold, gold_probs)
@@ -129,7 +132,7 @@ def evaluate(
     return Evaluation(
         teacher=teacher,
         student=student,
-        delivered=certified(project, view, picks),
+        delivered=certified(project, view, picks, unchecked),
         delivered_known=known_interval,
         delivered_measures=known_measures,
         gain=gain,
@@ -170,13 +173,19 @@ def opinions_of(judged: Judged) -> list[tuple[str, Floats]]:
     return [*found, ("student", judged.student)]
 
 
-def certified(project: Project, view: View, picks: Sequence[Pick]) -> Interval:
-    """The mean score of the delivered labels of the whole pool, from blind random answers alone."""
+def certified(project: Project, view: View, picks: Sequence[Pick], unchecked: Collection[str] = ()) -> Interval:
+    """The mean score of the delivered labels of the whole pool, from blind random answers alone.
+
+    `unchecked` are items with an answer that elsewhere would have been checked by a second person: what they deliver is
+    known, but not what people would say of them in the end, so they count like items that nobody has answered.
+    """
+    known = view.answered & np.array([item.id not in unchecked for item in view.items], dtype=bool)
+    labels = {item_id: value for item_id, value in view.labels.items() if item_id not in unchecked}
     return certify(
         view.unseen_error,
         view.expected_error,
-        view.answered,
-        random_draws(view.items, picks, view.labels),
+        known,
+        random_draws(view.items, picks, labels),
         project.task.stop.confidence,
     )
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from consensus.posterior import Source
 from kinds.kind import Layout
+from loop.kept import kept
 from loop.project import project_of
-from loop.run import kept
 from loop.view import agreed
 from serving.tables import write_rows
 from stillhouse.errors import InputError

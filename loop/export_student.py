@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from kinds.kind import Layout
+from loop.kept import kept
 from loop.labeller import student_folder
 from loop.progress import Display
 from loop.project import Project, project_of, read_gold
-from loop.run import kept
 from serving.student import inputs_of
 from stillhouse.errors import InputError
 from stillhouse.measures import paired_mean_difference

@@ -3,7 +3,6 @@
 What to do next is read off the store and the run's folder, never remembered: a killed run is repeated and goes on.
 """
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from kinds.kind import Layout
+from loop.asked import Asked, asked_of
 from loop.cards import write_measured_card
 from loop.choose import agree, is_audit, next_picks
 from loop.decide import Decision, Standing, decide
-from loop.desks import OpenDesk, desk_records
+from loop.desk_records import suggestions_of
+from loop.desks import OpenDesk
 from loop.elsewhere import Elsewhere
 from loop.evaluate import Evaluation, GoldView, certified, evaluate
+from loop.follow import unchecked, verifications
+from loop.kept import belief_before, keep, kept
 from loop.learn import Recipe, Trained, base_of, features_of, recipe_of, train
 from loop.library import library_of
+from loop.people_asked import AtDesk, ask_people
 from loop.progress import Display
 from loop.project import Gold, Project, read_gold, read_known_labels, read_pool, same_task
 from loop.risk import audit_words, judges_of, taught_view
@@ -26,12 +30,10 @@ from loop.teach import ask_teachers, ask_with_examples
 from loop.view import Corpus, View, opinion_of_votes, view_of, votes_of
 from serving.student import inputs_of
 from stillhouse.probabilities import Floats
-from stillhouse.records import Item, Pick, RoundRecord, Suggestion, Value
+from stillhouse.records import Item, RoundRecord, Value
 from stillhouse.store import Store
 from trainer.base import Base
 from trainer.inputs import Inputs
-
-POLL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,17 @@ class Loop:
     gold: GoldView | None
     known: dict[str, Value] | None
     elsewhere: Elsewhere | None = None
+    waiting: int = 0  # records that people still have to answer
     last: tuple[View, Trained, Evaluation] | None = field(default=None)
     on_gold: tuple[str, Floats] | None = field(default=None)  # of which student, and what it says of gold
 
     @property
     def items(self) -> tuple[Item, ...]:
         return self.corpus.items
+
+    @property
+    def asked(self) -> Asked:
+        return asked_of(self.store, self.project.task.desk.min_submitted)
 
     def view(self) -> View:
         return view_of(self.project, self.corpus, self.store.answers())
@@ -128,8 +135,11 @@ def gold_corpus_of(
     return Corpus(kind, tuple(items), layout, features, features, votes, votes.pooled())
 
 
-def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False) -> Outcome:
-    """Rounds until the loop stops, people are awaited, or `most` rounds were finished."""
+def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False, partial: bool = False) -> Outcome:
+    """Rounds until the loop stops, people are awaited, or `most` rounds were finished.
+
+    `wait` waits for people here; `partial` goes on with what they have answered, where that is anything.
+    """
     finished = 0
     while True:
         number = len(loop.store.rounds())
@@ -138,9 +148,9 @@ def run_rounds(loop: Loop, *, most: int | None = None, wait: bool = False) -> Ou
                 last_round_of(loop, number - 1)
             return Outcome(True, loop.store.rounds()[-1].reason, number)
         if number:
-            missing = _ask_people(loop, number, wait=wait)
-            if missing:
-                return Outcome(False, "people are asked", number, missing, loop.desk.desk.link())
+            _ask_people(loop, number, wait=wait, partial=partial)
+            if loop.waiting:
+                return Outcome(False, "people are asked", number, loop.waiting, loop.desk.desk.link())
         if most is not None and finished >= most:
             return Outcome(False, f"{most} rounds were asked for", number)
         decision = _learn(loop, number)
@@ -156,13 +166,13 @@ def _learn(loop: Loop, number: int) -> Decision:
     loop.display.line(f"Round {number}")
     _show_examples(loop, number)
     view = loop.view()
-    delivered = certified(loop.project, view, loop.store.picks())
+    asked = loop.asked
+    delivered = certified(loop.project, view, asked.for_figures(), unchecked(loop.project, loop.corpus, asked))
     keep(loop.project, f"belief-{number:02d}", view.belief.probs)
-    picks = {pick.item_id for pick in loop.store.picks()}
     standing = Standing(
         round=number,
-        human_labels=len(view.labels),
-        unanswered=sum(item.id not in picks for item in loop.items),
+        human_labels=len(view.labels) + asked.checks,
+        unanswered=sum(item.id not in asked.pick_of for item in loop.items),
         delivered=delivered,
         changed=_changed(loop.project, view, number),
     )
@@ -218,7 +228,7 @@ def last_round_of(loop: Loop, number: int) -> None:
 def _taught(loop: Loop, view: View, number: int, recipe: Recipe) -> Trained:
     """The round's student; what its errors can be certified on is kept from it."""
     gold = None if loop.gold is None else loop.gold.gold
-    judges = judges_of(loop.project, view, loop.store.picks(), gold, lambda student: _on_gold(loop, student))
+    judges = judges_of(loop.project, view, loop.asked.for_figures(), gold, lambda student: _on_gold(loop, student))
     taught = taught_view(loop.project, view, loop.store.answers(), judges)
     taught_by = loop.elsewhere.taught if loop.elsewhere else None
     return train(loop.project, loop.base, taught, number, recipe, loop.display, judges, taught_by)
@@ -235,15 +245,16 @@ def _on_gold(loop: Loop, student: Trained) -> Floats:
 
 
 def _evaluated(loop: Loop, view: View, student: Trained, number: int) -> Evaluation:
-    gold_probs = None if loop.gold is None else _on_gold(loop, student)
+    gold_probs, asked = None if loop.gold is None else _on_gold(loop, student), loop.asked
     evaluation = evaluate(
         loop.project,
         view,
-        loop.store.picks(),
+        asked.for_figures(),
         loop.gold,
         gold_probs,
         known=loop.known,
         before=kept(loop.project, f"gold-{number - 1:02d}"),
+        unchecked=unchecked(loop.project, loop.corpus, asked),
     )
     if gold_probs is not None:
         keep(loop.project, f"gold-{number:02d}", gold_probs)
@@ -257,10 +268,9 @@ def _choose(loop: Loop, number: int) -> None:
     assert loop.last is not None
     view = loop.last[0]
     task = loop.project.task
-    picked = {pick.item_id for pick in loop.store.picks()}
-    size = task.selection.batch
+    asked, size = loop.asked, task.selection.batch
     if task.budget.human_labels is not None:
-        size = min(size, task.budget.human_labels - len(view.labels))
+        size = min(size, task.budget.human_labels - len(view.labels) - asked.checks)
     if is_audit(loop.project, view, number) and not agree(loop.project, view):
         loop.display.line(f"  {audit_words(loop.project, size)}")
     elif is_audit(loop.project, view, number):
@@ -268,59 +278,19 @@ def _choose(loop: Loop, number: int) -> None:
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
         )
-    loop.store.add_picks(next_picks(loop.project, view, picked, number, size))
+    picks = next_picks(loop.project, view, asked.pick_of, number, size)
+    suggestions = suggestions_of(loop.corpus, belief_before(loop.project, number), picks)
+    # First how they are asked: without the picks nobody sees it, and a pick that is known is not chosen again.
+    loop.store.add_askings(verifications(loop.project, picks, suggestions))
+    loop.store.add_picks(picks)
 
 
-def _ask_people(loop: Loop, number: int, *, wait: bool) -> int:
-    """Publish what the round picked, collect what was answered; how many picks still wait."""
+def _ask_people(loop: Loop, number: int, *, wait: bool, partial: bool) -> None:
+    """What the round picked is answered, or `loop.waiting` records still wait."""
     _choose(loop, number) if loop.last is not None else _choose_late(loop, number)
-    picks = loop.store.picks(number)
-    answered = {answer.item_id for answer in loop.store.answers()}
-    if all(pick.item_id in answered for pick in picks):
-        return 0
-    suggestions = _suggestions(loop, number, picks)
-    records = desk_records(picks, {item.id: item for item in loop.items}, suggestions)
-    desk = loop.desk.desk
-    new = desk.publish(records)
-    blind = sum(pick.blind for pick in picks)
-    loop.display.line(f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind")
-    rehearsed = loop.desk.rehearse(loop.known)
-    if rehearsed:
-        loop.display.line(
-            f"  rehearsed experts (simulated, from known labels) gave {rehearsed} answers through the desk"
-        )
-    with loop.display.bar("answers of people", len(picks)) as bar:
-        while True:
-            loop.store.add_answers(desk.collect())
-            for line in desk.sent_back():
-                loop.display.line(f"  sent back: {line}")
-            waiting = desk.waiting()
-            bar(len(picks) - min(waiting, len(picks)), "")
-            if not waiting or not wait:
-                return waiting
-            time.sleep(POLL_S)
-
-
-def _suggestions(loop: Loop, number: int, picks: Sequence[Pick]) -> dict[str, Suggestion]:
-    """What was believed of each pick before the round; the part that is least sure is named."""
-    probs = kept(loop.project, f"belief-{number - 1:02d}")
-    assert probs is not None
-    kind, layout = loop.corpus.kind, loop.corpus.layout
-    thresholds = kind.thresholds(probs)
-    at = {item.id: number for number, item in enumerate(loop.items)}
-    found = {}
-    for pick in picks:
-        item, rows = loop.items[at[pick.item_id]], layout.rows(at[pick.item_id])
-        value = kind.decode(item, layout.spans[rows], probs[rows], thresholds)
-        parts = value if isinstance(value, list) else []
-        found[pick.item_id] = Suggestion(
-            label=kind.normal(item, value),
-            score=kind.expected_score(layout.spans[rows], probs[rows]),
-            agent="belief",
-            doubt=kind.doubt(item, layout.spans[rows], probs[rows]).words,
-            part_scores=tuple(float(part["p"]) for part in parts if isinstance(part, dict) and "p" in part),
-        )
-    return found
+    loop.waiting = len(loop.asked.open_in(number))  # also where this is interrupted: people go on at the desk
+    at = AtDesk(loop.project, loop.store, loop.desk, loop.display, loop.corpus, loop.base, loop.known, number)
+    loop.waiting = ask_people(at, wait=wait, partial=partial)
 
 
 def _choose_late(loop: Loop, number: int) -> None:
@@ -341,22 +311,6 @@ def _changed(project: Project, view: View, number: int) -> float | None:
     now = corpus.decoded(view.belief.probs, kind.thresholds(view.belief.probs))
     differs = [kind.normal(item, a) != kind.normal(item, b) for item, a, b in zip(view.items, then, now, strict=True)]
     return float(np.mean(differs))
-
-
-def keep(project: Project, name: str, array: Floats) -> None:
-    folder = project.folder / "beliefs"
-    folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    np.save(buffer, array.astype(np.float32), allow_pickle=False)
-    part = folder / f"{name}.part"
-    part.write_bytes(buffer.getvalue())
-    part.replace(folder / f"{name}.npy")
-
-
-def kept(project: Project, name: str) -> Floats | None:
-    """An array of an earlier round, or None."""
-    path = project.folder / "beliefs" / f"{name}.npy"
-    return np.load(path, allow_pickle=False).astype(np.float64) if path.exists() else None
 
 
 def _say(loop: Loop, evaluation: Evaluation, human_labels: int) -> None:

@@ -206,12 +206,11 @@ def _believed(project: Project, corpus: Corpus, labels: Mapping[str, Value], *, 
 def agreed(answers: Iterable[Answer]) -> tuple[dict[str, Value], tuple[str, ...]]:
     """The most frequent value of each item, or what was decided on it; a tie is a conflict and counts as no answer."""
     said: dict[str, Counter[str]] = defaultdict(Counter)
-    decided = set[str]()
-    for answer in sorted(answers, key=lambda each: each.way != "adjudicate"):  # who decides comes first, and settles it
-        if answer.label is not None and (answer.way == "adjudicate" or answer.item_id not in decided):
+    given = [answer for answer in answers if answer.label is not None]
+    decided = {answer.item_id for answer in given if answer.way == "adjudicate"}
+    for answer in given:
+        if answer.way == "adjudicate" or answer.item_id not in decided:
             said[answer.item_id][json.dumps(answer.label, sort_keys=True)] += 1
-        if answer.label is not None and answer.way == "adjudicate":
-            decided.add(answer.item_id)
     labels, conflicts = {}, []
     for item_id, counts in said.items():
         (first, most), *others = counts.most_common(2)

@@ -1,0 +1,153 @@
+"""What is asked again of people: a refused suggestion, a surprising answer, opinions that differ."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from loop.asked import Asked, is_measured
+from loop.kept import belief_before
+from loop.project import Project
+from loop.view import Corpus, agreed
+from selector.follow_up import adjudications, probability_of, second_opinions
+from stillhouse.probabilities import Floats
+from stillhouse.records import Answer, Asking, Pick, Suggestion
+
+# The probability of the likeliest value of each of these items, given all that is known of it; nan where that is not known.
+Leading = Callable[[Sequence[str]], Floats]
+
+
+def verifications(project: Project, picks: Sequence[Pick], suggestions: Mapping[str, Suggestion]) -> list[Asking]:
+    """Targeted picks of whose suggestion so much is certain that yes or no will do; never any that measures."""
+    least = project.task.desk.verify_from
+    if least is None:
+        return []
+    sure = [
+        pick for pick in picks if not is_measured(pick) and not pick.blind and suggestions[pick.item_id].score >= least
+    ]
+    return [Asking(pick.item_id, "verify", pick.round, pick.reason, pick.score) for pick in sure]
+
+
+def follow_ups(
+    project: Project, corpus: Corpus, asked: Asked, denied: Iterable[str], leading: Leading | None = None
+) -> list[Asking]:
+    """What the answers so far ask for that is not asked yet: the same answers, the same follow-ups."""
+    return [
+        *_labels_after_a_no(asked, denied),
+        *_seconds(project, corpus, asked),
+        *_decisions(project, asked, leading),
+    ]
+
+
+def _labels_after_a_no(asked: Asked, denied: Iterable[str]) -> list[Asking]:
+    """A refused suggestion says what the label is not; so does a pass, as far as a label may still be known."""
+    refused = set(denied) | {
+        item_id
+        for item_id, said in asked.said.items()
+        if all(answer.way == "verify" and answer.label is None for answer in said)
+    }
+    due = [item_id for item_id in refused if asked.ways(item_id) == ("verify",) and item_id in asked.pick_of]
+    return [
+        Asking(item_id, "label", pick.round, "somebody said no to what was suggested", pick.score)
+        for item_id in sorted(due)
+        for pick in [asked.pick_of[item_id]]
+    ]
+
+
+def _seconds(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
+    settings, found = project.task.desk, list[Asking]()
+    if not settings.second_opinions:
+        return found
+    for number in sorted({pick.round for pick in asked.picks}):
+        alone = _answered_once(asked, asked.of_round(number))
+        if not alone:
+            continue
+        ids, probability = [answer.item_id for answer in alone], _probabilities(project, corpus, alone, number)
+        measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in ids])
+        rows = second_opinions(
+            ids,
+            probability,
+            measured,
+            below=settings.second_below,
+            # Which of the targeted ones matter most is known once they are in; the random share needs no ranking.
+            most=_still_to_ask(project, asked, number) if asked.answered(number) >= settings.enough else 0,
+        )
+        found += [
+            Asking(
+                ids[row],
+                "second",
+                number,
+                "the first answer is not what was expected",
+                float(1.0 - probability[row]),
+                not_by=(alone[row].annotator,),
+            )
+            for row in rows
+        ]
+    return found
+
+
+def _still_to_ask(project: Project, asked: Asked, number: int) -> int:
+    """How many second opinions on targeted items the round has left."""
+    picks = asked.of_round(number)
+    had = sum("second" in asked.ways(pick.item_id) for pick in picks if not is_measured(pick))
+    return int(project.task.desk.second_opinions * len(picks) + 1e-9) - had
+
+
+def _answered_once(asked: Asked, picks: Sequence[Pick]) -> list[Answer]:
+    """The only answer of each item that has one, and was not asked for another opinion."""
+    found = []
+    for pick in picks:
+        said = [answer for answer in asked.said.get(pick.item_id, ()) if answer.label is not None]
+        if len(said) == 1 and not {"second", "adjudicate"} & set(asked.ways(pick.item_id)):
+            found.append(said[0])
+    return found
+
+
+def _probabilities(project: Project, corpus: Corpus, answers: Sequence[Answer], number: int) -> Floats:
+    """(len(answers),): how probable each was to the belief from which the round's batch was chosen."""
+    believed, kind, layout = belief_before(project, number), corpus.kind, corpus.layout
+    found = np.empty(len(answers))
+    for row, answer in enumerate(answers):
+        at = corpus.number[answer.item_id]
+        rows = layout.rows(at)
+        assert answer.label is not None
+        said = kind.encode(corpus.items[at], layout.spans[rows], answer.label)
+        found[row] = probability_of(said, believed[rows], kind.width)
+    return found
+
+
+def _decisions(project: Project, asked: Asked, leading: Leading | None) -> list[Asking]:
+    if not project.task.desk.adjudicators:
+        return []
+    _, conflicts = agreed(asked.answers)
+    due = [item_id for item_id in conflicts if item_id in asked.pick_of and "adjudicate" not in asked.ways(item_id)]
+    due = [item_id for item_id in due if not any(asked.is_open(item_id, way) for way in asked.ways(item_id))]
+    if not due:
+        return []
+    known = np.full(len(due), np.nan) if leading is None else leading(due)
+    measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in due])
+    return [
+        Asking(
+            due[row],
+            "adjudicate",
+            asked.pick_of[due[row]].round,
+            "people differ",
+            float(np.nan_to_num(1.0 - known[row], nan=1.0)),
+        )
+        for row in adjudications(due, known, measured)
+    ]
+
+
+def unchecked(project: Project, corpus: Corpus, asked: Asked) -> frozenset[str]:
+    """Items whose answer was to be asked again and was not, or not yet.
+
+    A figure must not take their answers for what people would say in the end: elsewhere such answers were checked.
+    """
+    settings, found = project.task.desk, set[str]()
+    if not settings.second_opinions:
+        return frozenset()
+    for number in sorted({pick.round for pick in asked.picks}):
+        alone = _answered_once(asked, asked.of_round(number))
+        probability = _probabilities(project, corpus, alone, number)
+        found |= {a.item_id for a, p in zip(alone, probability, strict=True) if p < settings.second_below}
+    open_still = {item for number in {p.round for p in asked.picks} for item, _ in asked.open_in(number)}
+    return frozenset(found | open_still)

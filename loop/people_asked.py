@@ -1,0 +1,140 @@
+"""People's part of a round: what was picked goes to the desk, answers come back, some are asked again, until it is done."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from loop.asked import Asked, asked_of, is_measured, to_keep
+from loop.context import Surroundings
+from loop.desk_records import records_of
+from loop.desks import OpenDesk
+from loop.follow import Leading, follow_ups
+from loop.kept import belief_before
+from loop.progress import Display
+from loop.project import Project
+from loop.view import Corpus
+from stillhouse.errors import DeskError, InputError
+from stillhouse.records import Value, Way
+from stillhouse.store import Store
+from trainer.base import Base
+
+POLL_S, LONGEST_POLL_S, SLOWER = 2.0, 30.0, 1.5
+AGAIN: Mapping[Way, str] = {
+    "label": "for a label after a no",
+    "second": "for a second opinion",
+    "adjudicate": "to decide between opinions",
+}
+
+
+@dataclass(eq=False)
+class AtDesk:
+    """One round of a run with its people. `known` is what rehearsed experts know; `leading` how settled an item is."""
+
+    project: Project
+    store: Store
+    desk: OpenDesk
+    display: Display
+    corpus: Corpus
+    base: Base
+    known: Mapping[str, Value] | None
+    number: int
+    leading: Leading | None = None
+    sleep: Callable[[float], None] = field(default=time.sleep)
+    _said: set[str] = field(default_factory=set)
+
+    @property
+    def asked(self) -> Asked:
+        return asked_of(self.store, self.project.task.desk.min_submitted)
+
+    def say_once(self, line: str) -> None:
+        """What would be said again at every look."""
+        if line not in self._said:
+            self._said.add(line)
+            self.display.line(line)
+
+
+def ask_people(at: AtDesk, *, wait: bool, partial: bool = False) -> int:
+    """Publish the round's picks, collect, follow up; how many records still wait for people, 0 where the loop may go on.
+
+    All is read off store and desk, so it may be killed and repeated at any moment. With `wait` it looks until the round is
+    done, less often while nothing comes, and outlives a desk that is gone for a while. With `partial` a round is done once
+    anything of it is answered; what is open stays open, and counts when it comes.
+    """
+    begun, there, pause_s = False, False, POLL_S
+    with at.display.bar("answers of people", len(at.asked.of_round(at.number))) as bar:
+        while True:
+            came = 0
+            try:
+                if begun and not there:
+                    at.desk.reopen()
+                if not there:
+                    _publish(at)
+                came = _hear(at, all_of_it=not there)
+                begun, there = True, True
+            except (DeskError, InputError) as error:
+                if not (wait and begun):
+                    raise
+                there = False
+                at.say_once(f"  {error.text()}\n  waiting on, and asking again every {LONGEST_POLL_S:.0f} s at most")
+            asked = at.asked
+            waiting = len(asked.open_in(at.number))
+            bar(_answered(asked, at.number), f"({waiting} records open)" if waiting else "")
+            if there and _may_go_on(at, asked, partial=partial):
+                return 0
+            if not wait:
+                return waiting
+            if there:
+                at.say_once(f"  waiting for people: {at.desk.desk.link()}")
+            pause_s = POLL_S if came else min(pause_s * SLOWER, LONGEST_POLL_S)
+            at.sleep(pause_s)
+
+
+def _may_go_on(at: AtDesk, asked: Asked, *, partial: bool) -> bool:
+    waiting = len(asked.open_in(at.number))
+    done = asked.is_done(at.number, at.project.task.desk.enough) or (partial and _answered(asked, at.number) > 0)
+    if done and waiting:
+        at.say_once(f"  going on: {waiting} records stay open at the desk, and count when they are answered")
+    return done
+
+
+def _answered(asked: Asked, number: int) -> int:
+    return sum(pick.item_id in asked.said for pick in asked.of_round(number))
+
+
+def _hear(at: AtDesk, *, all_of_it: bool) -> int:
+    """What has come, and what it asks for, to its end; how much that was."""
+    came, desk = 0, at.desk.desk
+    while True:
+        answers = to_keep(desk.collect(changed=not all_of_it), at.store.answers())
+        at.store.add_answers(answers)
+        for line in desk.sent_back():
+            at.say_once(f"  sent back: {line}")
+        denied = {denial.item_id for denial in desk.denied()}
+        again = follow_ups(at.project, at.corpus, at.asked, denied, at.leading)
+        came += len(answers) + len(again)
+        if not again:
+            return came
+        at.store.add_askings(again)
+        counts = Counter(asking.way for asking in again)
+        words = ", ".join(f"{count} {AGAIN[way]}" for way, count in sorted(counts.items()))
+        at.display.line(f"  asked again: {words}")
+        _publish(at)
+        desk, all_of_it = at.desk.desk, False
+
+
+def _publish(at: AtDesk) -> None:
+    """Everything that is open, of earlier rounds too, as it was first published; rehearsed experts answer at once."""
+    asked, settings = at.asked, at.project.task.desk
+    near = Surroundings(at.project, at.base, at.display, at.corpus, asked) if settings.context else None
+    for number in sorted({pick.round for pick in asked.picks}):
+        if asked.open_in(number):
+            believed = belief_before(at.project, number)
+            new = at.desk.desk.publish(records_of(at.corpus, asked, number, believed, settings, near))
+            picks = asked.of_round(number)
+            blind = sum(is_measured(pick) for pick in picks)
+            if number == at.number:
+                at.say_once(f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind")
+    rehearsed = at.desk.rehearse(at.known)
+    if rehearsed:
+        at.display.line(f"  rehearsed experts (simulated, from known labels) gave {rehearsed} answers through the desk")
