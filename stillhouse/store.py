@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,12 +17,14 @@ from stillhouse.commits import LogSync, transaction
 from stillhouse.errors import StoreError
 from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Answer, Asking, Item, Pick, RoundRecord, Vote
+from stillhouse.schemas import Schema
 from stillhouse.store_file import STORE_FILE, locked, opened, storage_errors
 from stillhouse.store_rows import first, item_of, parts_of, vote_json, vote_of
 
 __all__ = ["STORE_FILE", "ReadVote", "Store"]
 
 KEYS_A_QUERY = 500
+SCHEMA_HASH = "schema"  # the note with the hash of the labels now
 VOTES_A_QUERY = 2_000
 _READ_VOTES = """
 SELECT votes.item_id, votes.record, items.text, items.metadata, items.parts, replies.*
@@ -35,6 +39,7 @@ INSERT INTO requests (request_key, item_id, source, state, worst_usd) VALUES (?,
 ON CONFLICT (request_key) DO UPDATE SET doubts = doubts + (state = 'in_flight'),
 doubt_usd = doubt_usd + (state = 'in_flight') * worst_usd, state = 'in_flight', worst_usd = excluded.worst_usd
 """
+_FORGET_ASKINGS = "DELETE FROM askings WHERE item_id = ? AND NOT EXISTS (SELECT 1 FROM answers WHERE item_id = ?)"
 _ARRIVED = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -268,6 +273,71 @@ class Store:
 
     def rounds(self) -> list[RoundRecord]:
         return [RoundRecord(**json.loads(r)) for r in first(self._rows("SELECT record FROM rounds ORDER BY round"))]
+
+    # -- labels that change (stillhouse.schemas) ----------------------------------------------------------------------
+
+    def schemas(self) -> list[Schema]:
+        """Each set of labels that the run has had, the last one now; none in a store of before they were kept."""
+        return [Schema.of_json(json.loads(r)) for r in first(self._rows("SELECT record FROM schemas ORDER BY number"))]
+
+    def add_first_schema(self, schema: Schema) -> None:
+        self._write("INSERT OR IGNORE INTO schemas VALUES (1, ?)", [(json.dumps(schema.to_json()),)])
+
+    def set_aside(self) -> list[tuple[int, Answer]]:
+        """Answers that a change of labels left open, as they were, with the number (from 1) of the labels they were given in."""
+        rows = self._rows("SELECT number, record FROM set_aside ORDER BY number, item_id, annotator")
+        return [(number, Answer(**json.loads(record))) for number, record in rows]
+
+    def change_labels(
+        self,
+        schema: Schema,
+        *,
+        votes: Iterable[Vote],
+        answers: Iterable[Answer],
+        aside: Sequence[Answer],
+        rounds: Iterable[RoundRecord],
+    ) -> None:
+        """From here on the run has these labels; all of it is written or nothing.
+
+        `votes`, `answers` and `rounds` take the place of what there was. `aside` are answers that count no longer, as they
+        were; how an item was followed up that has no answer left is forgotten. There must be a first schema.
+        """
+        number = len(self.schemas())
+        keys = [(answer.item_id, answer.annotator) for answer in aside]
+        kept_aside = [(number, *key, json.dumps(asdict(answer))) for key, answer in zip(keys, aside, strict=True)]
+        kept = [(answer.item_id, answer.annotator, json.dumps(asdict(answer))) for answer in answers]
+        statements: tuple[tuple[str, Iterable[tuple[Any, ...]]], ...] = (
+            ("INSERT INTO schemas VALUES (?, ?)", [(number + 1, json.dumps(schema.to_json()))]),
+            ("INSERT OR REPLACE INTO notes VALUES (?, ?)", [(SCHEMA_HASH, json.dumps(schema.hash))]),
+            ("INSERT INTO set_aside VALUES (?, ?, ?, ?)", kept_aside),
+            ("DELETE FROM answers WHERE item_id = ? AND annotator = ?", keys),
+            ("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", kept),
+            (_FORGET_ASKINGS, [(item_id, item_id) for item_id in dict(keys)]),
+            ("INSERT OR REPLACE INTO votes VALUES (?, ?, ?)", ((v.item_id, v.source, vote_json(v)) for v in votes)),
+            ("INSERT OR REPLACE INTO rounds VALUES (?, ?)", [(r.round, json.dumps(asdict(r))) for r in rounds]),
+        )
+        with storage_errors(self.folder):
+            with self._turn, transaction(self._db):
+                for statement, rows in statements:
+                    self._db.executemany(statement, rows)
+            if self._log is not None:
+                self._log.now()
+
+    def copy_to(self, path: Path) -> None:
+        """The whole store as it stands, as a file of its own, which is there whole or not at all."""
+        with storage_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.part")
+            part.unlink(missing_ok=True)
+            copy = sqlite3.connect(part)
+            try:
+                self._db.backup(copy)
+            finally:
+                copy.close()
+            shutil.copymode(self.path, part)
+            part.replace(path)
+
+    # -- small facts ------------------------------------------------------------------------------------------------
 
     def note(self, name: str, default: Any = None) -> Any:
         rows = self._rows("SELECT value FROM notes WHERE name = ?", (name,))

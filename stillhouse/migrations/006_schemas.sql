@@ -3,7 +3,7 @@ CREATE TABLE schemas (
     number INTEGER PRIMARY KEY,
     record TEXT NOT NULL -- JSON of a Schema
 );
--- All answers to an item that is asked again because labels changed, as they were.
+-- Answers that a change of labels left open, as they were: they count no longer.
 CREATE TABLE set_aside (
     number INTEGER NOT NULL, -- of the labels that they were given in
     item_id TEXT NOT NULL,
