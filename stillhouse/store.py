@@ -15,6 +15,7 @@ import zstandard
 
 from stillhouse.commits import LogSync, transaction
 from stillhouse.errors import StoreError
+from stillhouse.guidelines import Version
 from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Answer, Asking, Item, Pick, RoundRecord, Vote
 from stillhouse.schemas import Schema
@@ -273,6 +274,20 @@ class Store:
 
     def rounds(self) -> list[RoundRecord]:
         return [RoundRecord(**json.loads(r)) for r in first(self._rows("SELECT record FROM rounds ORDER BY round"))]
+
+    def versions(self) -> list[Version]:
+        """All versions of the guidelines, in the order in which they were first seen."""
+        return [
+            Version(**json.loads(record))
+            for record in first(self._rows("SELECT record FROM guidelines ORDER BY number"))
+        ]
+
+    def keep_version(self, version: Version) -> None:
+        """Replaces what was known of it."""
+        keeping = (
+            "INSERT INTO guidelines (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record"
+        )
+        self._write(keeping, [(version.id, json.dumps(asdict(version)))])
 
     # -- labels that change (stillhouse.schemas) ----------------------------------------------------------------------
 
