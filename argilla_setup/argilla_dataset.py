@@ -1,29 +1,67 @@
-"""How a task looks in Argilla: the text and what belongs to it, the kind's questions, and why each record is asked."""
+"""How a task looks in Argilla: its datasets, their fields, the kind's questions, and why each record is asked."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from argilla_setup.argilla_api import ArgillaApi
 from kinds.kind import Kind, Question
 from stillhouse.errors import InputError
+from stillhouse.records import Way
 from stillhouse.task import Task
 
 TEXT, PAIR, FOCUS, IMAGE, DOUBT = "text", "pair", "focus", "image", "doubt"
-ROUND, REASON, UNCERTAINTY, BLIND, GIVEN = "round", "reason", "uncertainty", "blind", "given"
-YES, CANNOT_SAY = "yes", "cannot say"
+SUGGESTED, CONTEXT = "suggested", "context"
+ROUND, REASON, UNCERTAINTY, BLIND, ASSIGNED = "round", "reason", "uncertainty", "blind", "assigned"
+GIVEN, NOT_BY, SHOWN = "given", "not_by", "shown"  # kept with a record, but no property to filter by
+RESERVED = frozenset({ROUND, REASON, UNCERTAINTY, BLIND, ASSIGNED, GIVEN, NOT_BY, SHOWN})
+ANYONE = "anyone"  # in the place of a name, where nobody is assigned
+RIGHT, YES, NO, CANNOT_SAY = "right", "yes", "no", "cannot say"
 GUIDELINES_MAX_CHARS = 10_000
 _DESCRIPTION_MAX_CHARS = 1000
 _LABEL_MAX_CHARS = 200
 _TITLE_MAX_CHARS = 500
 _FEWEST_LABELS = {"label": 2, "multi_label": 2, "rating": 2, "span": 1}
 _FEWEST_VISIBLE = 3
+# The number keys reach only labels that are on the page, and from 15 labels on it has a search box, which takes any letter
+# that is typed. So all labels are shown while one can still look over them; of more, the first, and the rest is searched.
+_MOST_VISIBLE = 100
+_VISIBLE_OF_MORE = 40
 _TYPES = {"label": "label_selection", "multi_label": "multi_label_selection", "span": "span"}
 
 
-def dataset_name(task: Task) -> str:
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One of a task's datasets: the ways in which its records ask. What is asked in another way has other questions, or
+    must not stand beside the first asking.
+    """
+
+    name: str
+    ways: tuple[Way, ...]
+
+    def external_id(self, way: Way, item_id: str) -> str:
+        return item_id if len(self.ways) == 1 else f"{way}:{item_id}"
+
+    def asked(self, external_id: str) -> tuple[Way, str]:
+        """The way and the item of a record."""
+        if len(self.ways) == 1:
+            return self.ways[0], external_id
+        way = next(way for way in self.ways if external_id.startswith(f"{way}:"))
+        return way, external_id.removeprefix(f"{way}:")
+
+
+LABEL = Queue("", ("label",))
+VERIFY = Queue("verify", ("verify",))
+REVIEW = Queue("review", ("second", "adjudicate"))
+QUEUES = (LABEL, VERIFY, REVIEW)
+
+
+def queue_of(way: Way) -> Queue:
+    return next(queue for queue in QUEUES if way in queue.ways)
+
+
+def dataset_name(task: Task, queue: Queue = LABEL) -> str:
     """A changed label set is a new dataset: Argilla fixes the labels of a dataset once it is published."""
-    return f"{task.name}-{task.schema_hash()}"
+    return "-".join(part for part in (task.name, task.schema_hash(), queue.name) if part)
 
 
 def guidelines(task: Task) -> str:
@@ -38,12 +76,20 @@ def guidelines(task: Task) -> str:
     return text
 
 
-def questions_of(kind: Kind) -> tuple[Question, ...]:
+def distribution(task: Task, queue: Queue) -> dict[str, Any]:
+    """How many people a record wants: `min_submitted` for its label, one for what is asked after that."""
+    return {"strategy": "overlap", "min_submitted": task.desk.min_submitted if queue is LABEL else 1}
+
+
+def questions_of(kind: Kind, queue: Queue = LABEL) -> tuple[Question, ...]:
     """The kind's questions; where none of them must be answered, one that must: Argilla publishes nothing else.
 
     A span question can be required though nothing need be marked: to Argilla, no marks are an answer. An empty choice
     of labels or an empty text is none, and a person must have a way to say that it is meant: `finishing`.
     """
+    if queue is VERIFY:
+        labels = ((YES, "all of it is right"), (NO, "anything in it is wrong or missing"))
+        return (Question(RIGHT, "Is the suggestion right?", "label", labels, description=kind.task.question),)
     asked = kind.questions()
     if any(question.required for question in asked):
         return asked
@@ -61,46 +107,11 @@ def finishing(asked: tuple[Question, ...]) -> Question:
     return Question(name, "Is that all?", "label", labels)
 
 
-def create_dataset(api: ArgillaApi, kind: Kind) -> str:
-    """Make and publish the task's dataset, and its workspace when missing; return the dataset's id."""
-    task, asked = kind.task, questions_of(kind)
-    text = guidelines(task)
-    for question in asked:
+def check(kind: Kind) -> None:
+    """Raises InputError, before anything is made, where Argilla cannot hold the task."""
+    guidelines(kind.task)
+    for question in questions_of(kind):
         _check(question)
-    doing = f"making the dataset {dataset_name(task)}"
-    made = api.call(
-        "POST",
-        "/datasets",
-        doing=doing,
-        body={
-            "name": dataset_name(task),
-            "workspace_id": _workspace(api, task.desk.workspace),
-            "guidelines": text,
-            "allow_extra_metadata": True,
-            "distribution": {"strategy": "overlap", "min_submitted": task.desk.min_submitted},
-        },
-    )
-    path = f"/datasets/{made['id']}"
-    for field in _fields(task):
-        api.call("POST", f"{path}/fields", doing=doing, body=field)
-    for question in asked:
-        api.call("POST", f"{path}/questions", doing=doing, body=_question(question))
-    for name, title, kept_as in (
-        (ROUND, "Round", "integer"),
-        (REASON, "Why it is asked", "terms"),
-        (UNCERTAINTY, "Uncertainty", "float"),
-        (BLIND, "Asked without a suggestion", "terms"),
-    ):
-        body = {"name": name, "title": title, "settings": {"type": kept_as}}
-        api.call("POST", f"{path}/metadata-properties", doing=doing, body=body)
-    api.call("PUT", f"{path}/publish", doing=doing)
-    return str(made["id"])
-
-
-def _workspace(api: ArgillaApi, name: str) -> str:
-    doing = f"looking for the workspace {name}"
-    known = {each["name"]: each["id"] for each in api.call("GET", "/me/workspaces", doing=doing)["items"]}
-    return str(known.get(name) or api.call("POST", "/workspaces", doing=doing, body={"name": name})["id"])
 
 
 def _check(question: Question) -> None:
@@ -122,8 +133,8 @@ def _check(question: Question) -> None:
         )
 
 
-def _fields(task: Task) -> Iterator[dict[str, Any]]:
-    plain = {"type": "text", "use_markdown": False}
+def fields_of(task: Task, queue: Queue) -> Iterator[dict[str, Any]]:
+    plain, markdown = {"type": "text", "use_markdown": False}, {"type": "text", "use_markdown": True}
     yield {"name": TEXT, "title": "Text", "required": True, "settings": plain}
     if task.data.pair:
         yield {"name": PAIR, "title": task.data.pair[:_TITLE_MAX_CHARS], "required": False, "settings": plain}
@@ -131,21 +142,45 @@ def _fields(task: Task) -> Iterator[dict[str, Any]]:
         yield {"name": FOCUS, "title": "Asked about", "required": False, "settings": plain}
     if task.data.image:
         yield {"name": IMAGE, "title": "Image", "required": False, "settings": {"type": "image"}}
-    if task.kind != "single_label":  # one label says what it doubts by itself
+    if queue is VERIFY:
+        yield {"name": SUGGESTED, "title": "Suggestion", "required": True, "settings": markdown}
+    if task.kind != "single_label" and queue is not REVIEW:  # one label says what it doubts by itself
         yield {"name": DOUBT, "title": "Least sure", "required": False, "settings": plain}
+    yield {"name": CONTEXT, "title": "To help you", "required": False, "settings": markdown}
 
 
-def _question(question: Question) -> dict[str, Any]:
-    described = "\n".join(f"{name}: {description}" for name, description in question.labels if description)
-    # Behind an info sign beside the question; where it does not fit, the guidelines have to say it.
-    fitting = next((d for d in (question.description, described) if 0 < len(d) <= _DESCRIPTION_MAX_CHARS), None)
+def properties() -> Iterator[dict[str, Any]]:
+    """What records can be filtered and sorted by."""
+    for name, title, kept_as in (
+        (ROUND, "Round", "integer"),
+        (REASON, "Why it is asked", "terms"),
+        (UNCERTAINTY, "Uncertainty", "float"),
+        (BLIND, "Asked without a suggestion", "terms"),
+        (ASSIGNED, "Assigned to", "terms"),
+    ):
+        yield {"name": name, "title": title, "settings": {"type": kept_as}}
+
+
+def vector_settings(dimensions: int) -> dict[str, Any]:
+    """Named by their length, which Argilla fixes: another base model may have another."""
+    return {"name": f"embedding-{dimensions}", "title": "Similar texts", "dimensions": dimensions}
+
+
+def question_body(question: Question) -> dict[str, Any]:
     return {
         "name": question.name,
-        "title": question.title[:_TITLE_MAX_CHARS],
-        "description": fitting,
+        **question_words(question),
         "required": question.required,
         "settings": _settings(question),
     }
+
+
+def question_words(question: Question) -> dict[str, Any]:
+    """What may change after a dataset is published."""
+    described = "\n".join(f"{name}: {description}" for name, description in question.labels if description)
+    # Behind an info sign beside the question; where it does not fit, the guidelines have to say it.
+    fitting = next((d for d in (question.description, described) if 0 < len(d) <= _DESCRIPTION_MAX_CHARS), None)
+    return {"title": question.title[:_TITLE_MAX_CHARS], "description": fitting}
 
 
 def _settings(question: Question) -> dict[str, Any]:
@@ -153,12 +188,13 @@ def _settings(question: Question) -> dict[str, Any]:
         return {"type": "text", "use_markdown": False}
     if question.type == "rating":
         return {"type": "rating", "options": [{"value": int(name)} for name, _ in question.labels]}
+    count = len(question.labels)
     settings: dict[str, Any] = {
         "type": _TYPES[question.type],
-        "options": [{"value": name, "text": name} for name, _ in question.labels],
+        "options": [{"value": name, "text": name} for name, _ in question.labels],  # in the task's order, always
     }
-    if len(question.labels) >= _FEWEST_VISIBLE:
-        settings["visible_options"] = len(question.labels)  # all of them; from 15 on the page offers a search box
+    if count >= _FEWEST_VISIBLE:
+        settings["visible_options"] = count if count <= _MOST_VISIBLE else _VISIBLE_OF_MORE
     if question.type == "span":
         settings |= {"field": TEXT, "allow_overlapping": question.overlapping}
     return settings

@@ -2,47 +2,76 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from argilla_setup.argilla_dataset import (
+    ANYONE,
+    ASSIGNED,
     BLIND,
     CANNOT_SAY,
+    CONTEXT,
     DOUBT,
     FOCUS,
     GIVEN,
     IMAGE,
+    NO,
+    NOT_BY,
     PAIR,
     REASON,
+    RESERVED,
     ROUND,
+    SHOWN,
+    SUGGESTED,
     TEXT,
     UNCERTAINTY,
     YES,
     questions_of,
+    queue_of,
 )
 from argilla_setup.desk import DeskRecord
+from argilla_setup.markdown import value_as_markdown
 from argilla_setup.page import as_html, from_html, spans_in_text, spans_on_page
 from kinds.kind import Kind, Question
-from stillhouse.records import CharSpan, Item, MetadataValue, Suggestion, Value
+from stillhouse.records import CharSpan, Item, Suggestion, Value
 
 _AROUND_CHARS = 120  # of the text on each side of what is asked about
 _SHOWABLE = ("https://", "http://", "data:")
 
 
-def to_argilla(record: DeskRecord, kind: Kind, question_ids: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "external_id": record.item_id,
-        "fields": _fields(record, kind),
+def to_argilla(
+    record: DeskRecord, kind: Kind, *, fields: Collection[str], question_ids: Mapping[str, str], vectors: str = ""
+) -> dict[str, Any]:
+    """The record for a dataset that has those fields and questions; `vectors` names what its vector is kept under."""
+    shown = record.shown
+    texts = _fields(record, kind)
+    body = {
+        "external_id": queue_of(record.way).external_id(record.way, record.item_id),
+        "fields": {name: text for name, text in texts.items() if name in fields},
         "metadata": _metadata(record),
-        "suggestions": _suggestions(record.item, record.suggestion, kind, question_ids) if record.suggestion else [],
+        "suggestions": _suggestions(record.item, shown, kind, question_ids) if shown and record.way == "label" else [],
     }
+    return body | ({"vectors": {vectors: list(record.vector)}} if record.vector and vectors else {})
 
 
-def item_of(record: Mapping[str, Any]) -> Item:
+def assignment(record: DeskRecord) -> dict[str, Any]:
+    """The part of a record's metadata that may change while nobody has answered."""
+    barred = {NOT_BY: list(record.not_by)} if record.not_by else {}
+    return {ASSIGNED: list(record.assigned) or [ANYONE], **barred}
+
+
+def shown_of(record: Mapping[str, Any]) -> Value | None:
+    """What was suggested; None where nothing was, or where an earlier version published the record."""
+    shown = (record["metadata"] or {}).get(SHOWN)
+    value: Value | None = json.loads(shown) if shown else None
+    return value
+
+
+def item_of(record: Mapping[str, Any], item_id: str) -> Item:
     """The item of a record, as far as an answer can depend on it."""
     fields, given = record["fields"], json.loads((record["metadata"] or {}).get(GIVEN) or "{}")
     return Item(
-        record["external_id"],
+        item_id,
         from_html(fields[TEXT]),
         pair=from_html(fields.get(PAIR) or ""),
         tokens=tuple(_span(each) for each in given["tokens"]) if "tokens" in given else None,
@@ -139,9 +168,14 @@ def _fields(record: DeskRecord, kind: Kind) -> dict[str, str]:
         texts[PAIR] = item.pair
     if data.focus and item.focus:
         texts[FOCUS] = _marked(item.text, item.focus)
-    if kind.task.kind != "single_label" and record.suggestion and record.suggestion.doubt:
-        texts[DOUBT] = record.suggestion.doubt
+    shown = record.shown
+    if shown and shown.doubt:
+        texts[DOUBT] = shown.doubt
     fields = {name: as_html(sendable(text)) for name, text in texts.items()}
+    if shown and record.way == "verify":
+        fields[SUGGESTED] = sendable(value_as_markdown(kind, item, shown.label))
+    if record.context:
+        fields[CONTEXT] = sendable(record.context)
     return fields | ({IMAGE: item.image} if data.image and item.image.startswith(_SHOWABLE) else {})
 
 
@@ -154,18 +188,21 @@ def _marked(text: str, focus: CharSpan) -> str:
     return f"{opened}{before}[[{text[start:end]}]]{after}{closed}"
 
 
-def _metadata(record: DeskRecord) -> dict[str, MetadataValue]:
-    ours: dict[str, MetadataValue] = {
+def _metadata(record: DeskRecord) -> dict[str, Any]:
+    ours: dict[str, Any] = {
         ROUND: record.round,
-        REASON: record.reason,
+        REASON: record.why,
         UNCERTAINTY: record.uncertainty,
-        BLIND: "yes" if record.blind else "no",
+        BLIND: YES if record.blind else NO,
+        **assignment(record),
     }
+    if record.shown:
+        ours[SHOWN] = json.dumps(record.shown.label)
     item = record.item
     given = {"tokens": item.tokens, "focus": item.focus}
     if any(part is not None for part in given.values()):
         ours[GIVEN] = json.dumps({name: part for name, part in given.items() if part is not None})
-    theirs = {f"item_{name}" if name in {*ours, GIVEN} else name: value for name, value in item.metadata.items()}
+    theirs = {f"item_{name}" if name in RESERVED else name: value for name, value in item.metadata.items()}
     return {
         name: sendable(value) if isinstance(value, str) else value
         for name, value in {**theirs, **ours}.items()

@@ -81,6 +81,20 @@ class Denial:
     guidelines: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRecord:
+    """A published record that lacks `missing` answers; `key` is what the desk itself knows it by."""
+
+    key: str
+    item: Item
+    way: Way
+    missing: int
+    answered_by: tuple[str, ...] = ()
+    assigned: tuple[str, ...] = ()
+    not_by: tuple[str, ...] = ()
+    suggested: Value | None = None
+
+
 class Desk(Protocol):
     """Where people answer. Every method may be repeated at any time."""
 
@@ -114,6 +128,10 @@ class Desk(Protocol):
 
     def waiting(self) -> int:
         """How many published records still lack answers; a pass counts, or a record nobody can label waits forever."""
+        ...
+
+    def open(self) -> list[OpenRecord]:
+        """What `waiting` counts: each record, who has answered it, and who is to."""
         ...
 
     def link(self, annotator: str = "", way: Way = "label") -> str:

@@ -6,19 +6,20 @@ yet, a label of null is a pass. When one person answers an item twice, the later
 
 A label is the value as JSON: a name, a list of names, a list of tags, an object of fields, or a list of spans, each
 {"start", "end", "label"} or, where its words stand in the text once, {"text", "label"}.
+
+What is asked in another way stands in a file of its own, batch-01-verify.jsonl, -second, -adjudicate, and its lines have a
+"way", which an answer keeps. To verify a suggestion, "right" is filled in with "yes" or "no".
 """
 
-import datetime as dt
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from argilla_setup.desk import Denial, DeskRecord, is_rehearsed
-from argilla_setup.file_lines import Line, batch_line, disk_error, item_of, lines_of, located, write_whole
+from argilla_setup.desk import Denial, DeskRecord, OpenRecord
+from argilla_setup.file_answers import Key, content_of, key_of, problem, said_by, suggested
+from argilla_setup.file_lines import Line, assignment, batch_line, disk_error, dumped, item_of, lines_of, write_whole
 from kinds.registry import kind_of
 from stillhouse.errors import InputError
-from stillhouse.records import Answer, Item, Value, Way
+from stillhouse.records import Answer, Value, Way
 from stillhouse.task import Task
 
 _BATCHES = "batch-*.jsonl"
@@ -30,38 +31,52 @@ class FileDesk:
     def __init__(self, folder: Path, task: Task) -> None:
         self.folder, self.answers_folder, self.task = folder, folder / "answers", task
         self.kind = kind_of(task)
+        self._answers: dict[tuple[str, str, Way], Answer] = {}
+        self._denied: list[Denial] = []
         try:
             self.answers_folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(self.answers_folder, error) from error
 
     def publish(self, batch: Sequence[DeskRecord]) -> int:
-        """Add the new items to the file of their round; the file is replaced as a whole, so no line is ever half."""
+        """Add the new items to the file of their round; each file is replaced as a whole, so no line is ever half."""
         published = self._published()
-        new = {record.item_id: record for record in reversed(batch) if record.item_id not in published}
-        in_order = [new[item_id] for item_id in dict.fromkeys(r.item_id for r in batch) if item_id in new]
-        for number in sorted({record.round for record in in_order}):
-            path = self.folder / f"batch-{number:02d}.jsonl"
+        records = {(record.item_id, record.way): record for record in reversed(batch)}  # the first of two stays
+        in_order = [records[key] for key in dict.fromkeys((record.item_id, record.way) for record in batch)]
+        self._deal_again([record for record in in_order if (record.item_id, record.way) in published], published)
+        new = [record for record in in_order if (record.item_id, record.way) not in published]
+        for name in dict.fromkeys(_file_name(record) for record in new):
+            path = self.folder / name
             kept = path.read_bytes() if path.exists() else b""
-            added = "".join(batch_line(record) for record in in_order if record.round == number)
+            version = self.task.guidelines_id()
+            added = "".join(batch_line(record, version) for record in new if _file_name(record) == name)
             write_whole(path, kept + added.encode("utf-8", "replace"))
-        return len(in_order)
+        return len(new)
 
-    def denied(self) -> list[Denial]:
-        return []
+    def _deal_again(self, records: Sequence[DeskRecord], published: dict[Key, Line]) -> None:
+        """Who is to answer follows the record; all else stays as it was published."""
+        moved = {}
+        for record in records:
+            key = (record.item_id, record.way)
+            content = content_of(published, key)
+            kept = {name: value for name, value in content.items() if name not in {"assigned", "not_by"}}
+            if (line := {**kept, **assignment(record)}) != content:
+                moved[key] = line
+        for path in sorted({published[key].path for key in moved}):
+            lines = [(key, content_of(published, key)) for key, line in published.items() if line.path == path]
+            text = "".join(dumped(moved.get(key, content)) for key, content in lines)
+            write_whole(path, text.encode("utf-8", "replace"))
 
-    def collect(self, *, changed: bool = False) -> list[Answer]:  # noqa: ARG002
+    def collect(self, *, changed: bool = False) -> list[Answer]:
         """All answers of all files, or one InputError that lists every bad line; files are never changed."""
         published = self._published()
-        found: dict[tuple[str, str], Answer] = {}
+        found: dict[tuple[str, str, Way], Answer | Denial] = {}
         problems = []
         for line in self._answer_lines():
-            problem = line.problem or self._problem(line.content, published)
-            if problem:
-                problems.append(f"{line.where}: {problem}")
-            elif isinstance(line.content, dict) and line.content["label"] != "":
-                answer = self._answer(line, line.content, published)
-                found[answer.item_id, answer.annotator] = answer
+            if wrong := problem(self.kind, line, published):
+                problems.append(f"{line.where}: {wrong}")
+            elif said := said_by(self.kind, line, published):
+                found[said.item_id, said.annotator, "verify" if isinstance(said, Denial) else said.way] = said
         if problems:
             count = "1 bad line" if len(problems) == 1 else f"{len(problems)} bad lines"
             raise InputError(
@@ -70,43 +85,73 @@ class FileDesk:
                 found="\n".join(["", *(f"    {problem}" for problem in problems)]),
                 fix="mend those lines and repeat the command: the files stay as they are, and no answer is lost",
             )
-        return [found[key] for key in sorted(found)]
+        earlier = self._answers if changed else {}
+        self._answers = {key: said for key, said in sorted(found.items()) if isinstance(said, Answer)}
+        self._denied = [said for _, said in sorted(found.items()) if isinstance(said, Denial)]
+        return [answer for key, answer in self._answers.items() if earlier.get(key) != answer]
+
+    def denied(self) -> list[Denial]:
+        return list(self._denied)
 
     def sent_back(self) -> list[str]:
         """Nothing: a line that cannot be used stops `collect`, and its file is the place to mend it."""
         return []
 
     def waiting(self) -> int:
-        return len(self.pending())
+        return len(self.open())
 
-    def pending(self) -> dict[str, list[str]]:
-        """The items that lack answers, with who has answered already."""
-        answered: dict[str, list[str]] = {item_id: [] for item_id in self._published()}
+    def open(self) -> list[OpenRecord]:
+        published = self._published()
+        answered: dict[Key, list[str]] = {key: [] for key in published}
+        before = self._answers, self._denied
         for answer in self.collect():
-            answered[answer.item_id].append(answer.annotator)
-        return {item: names for item, names in answered.items() if len(names) < self.task.desk.min_submitted}
+            answered[answer.item_id, answer.way].append(answer.annotator)
+        for denial in self._denied:
+            answered[denial.item_id, "verify"].append(denial.annotator)
+        self._answers, self._denied = before  # what was last collected is what the caller has seen
+        found = []
+        for (item_id, way), names in answered.items():
+            content = content_of(published, (item_id, way))
+            missing = (self.task.desk.min_submitted if way == "label" else 1) - len(names)
+            if missing > 0:
+                found.append(
+                    OpenRecord(
+                        key=item_id,
+                        item=item_of(content),
+                        way=way,
+                        missing=missing,
+                        answered_by=tuple(names),
+                        assigned=tuple(content.get("assigned", ())),
+                        not_by=tuple(content.get("not_by", ())),
+                        suggested=suggested(self.kind, content),
+                    )
+                )
+        return found
 
     def link(self, annotator: str = "", way: Way = "label") -> str:  # noqa: ARG002
         return str(self.folder.resolve())
 
-    def items(self) -> dict[str, Item]:
-        """What is published, as far as an answer can depend on it."""
-        return {item_id: item_of(content) for item_id, content in self._published().items()}
-
-    def add_answers(self, annotator: str, answers: Sequence[tuple[str, Value]]) -> None:
-        """Append (item id, value) pairs to the file of one annotator, as a whole or not at all."""
+    def add_answers(self, annotator: str, answers: Sequence[tuple[OpenRecord, Value | bool]]) -> None:
+        """Append to the file of one annotator, as a whole or not at all: values, or of what is verified whether it is right."""
         if not answers:
             return
         path = self.answers_folder / f"{annotator}.jsonl"
         kept = path.read_bytes() if path.exists() else b""
         lines = [
-            json.dumps({"id": item_id, "label": label, "annotator": annotator}, ensure_ascii=False) + "\n"
-            for item_id, label in answers
+            dumped(
+                {
+                    "id": record.item.id,
+                    **({} if record.way == "label" else {"way": record.way}),
+                    "right" if record.way == "verify" else "label": said,
+                    "annotator": annotator,
+                }
+            )
+            for record, said in answers
         ]
         write_whole(path, kept + "".join(lines).encode())
 
-    def _published(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _published(self) -> dict[Key, Line]:
+        found: dict[Key, Line] = {}
         for path in sorted(self.folder.glob(_BATCHES)):
             for line in lines_of(path):
                 if line.problem or not isinstance(line.content, dict) or "id" not in line.content:
@@ -116,7 +161,7 @@ class FileDesk:
                         found=f"line {line.number}: {line.problem or 'no id'}",
                         fix="restore that line from the copy under answers/ or from a backup",
                     )
-                found.setdefault(str(line.content["id"]), line.content)
+                found.setdefault(key_of(line.content), line)
         return found
 
     def _answer_lines(self) -> Iterator[Line]:
@@ -124,32 +169,7 @@ class FileDesk:
             if path.is_file() and not path.name.startswith("."):
                 yield from lines_of(path)
 
-    def _problem(self, content: object, published: Mapping[str, Mapping[str, Any]]) -> str:
-        if not isinstance(content, dict):
-            return f"expected an object, found {type(content).__name__}"
-        missing = [name for name in ("id", "label") if name not in content]
-        if missing:
-            return f"the field {missing[0]!r} is missing"
-        item_id, label = str(content["id"]), content["label"]
-        if item_id not in published:
-            return f"the id {item_id!r} was never published"
-        if not isinstance(content.get("annotator", ""), str):
-            return "the annotator must be a text"
-        if label is None or label == "":
-            return ""
-        item = item_of(published[item_id])
-        value, problems = located(self.kind, item, label)
-        return "; ".join(problems or self.kind.problems(item, value))
 
-    def _answer(self, line: Line, content: Mapping[str, Any], published: Mapping[str, Mapping[str, Any]]) -> Answer:
-        item = item_of(published[str(content["id"])])
-        value, _ = located(self.kind, item, content["label"])
-        annotator = content.get("annotator") or line.path.stem
-        return Answer(
-            item_id=item.id,
-            annotator=annotator,
-            label=None if value is None else self.kind.normal(item, value),
-            blind=bool(published[item.id].get("blind")),
-            rehearsed=is_rehearsed(annotator),
-            answered_at=dt.datetime.fromtimestamp(line.path.stat().st_mtime, tz=dt.UTC).isoformat(),
-        )
+def _file_name(record: DeskRecord) -> str:
+    way = "" if record.way == "label" else f"-{record.way}"
+    return f"batch-{record.round:02d}{way}.jsonl"

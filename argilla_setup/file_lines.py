@@ -45,22 +45,36 @@ def lines_of(path: Path) -> Iterator[Line]:
             yield Line(path, number, None, f"not JSON ({error})")
 
 
-def batch_line(record: DeskRecord) -> str:
-    """The item, why it is asked, the suggestion, and an empty label to fill in."""
-    item, suggestion = record.item, record.suggestion
+def batch_line(record: DeskRecord, guidelines: str) -> str:
+    """The item, why it is asked, the suggestion, and an empty label to fill in, or an empty "right" to say yes or no."""
+    item, suggestion = record.item, record.shown
     content = {
         "id": item.id,
+        **({} if record.way == "label" else {"way": record.way}),
         "text": item.text,
         **_given(item),
         "suggestion": with_words(item.text, suggestion.label) if suggestion else None,
         "suggested_by": suggestion.agent if suggestion else None,
         **({"doubt": suggestion.doubt} if suggestion and suggestion.doubt else {}),
-        "reason": record.reason,
+        **({"context": record.context} if record.context else {}),
+        "reason": record.why,
         "uncertainty": record.uncertainty if math.isfinite(record.uncertainty) else None,
         "round": record.round,
         "blind": record.blind,
-        "label": "",
+        "guidelines": guidelines,
+        **assignment(record),
+        **({"right": ""} if record.way == "verify" else {"label": ""}),
     }
+    return dumped(content)
+
+
+def assignment(record: DeskRecord) -> dict[str, object]:
+    """Who is to answer, and who must not; left out where it is anybody."""
+    named = {"assigned": list(record.assigned), "not_by": list(record.not_by)}
+    return {name: people for name, people in named.items() if people}
+
+
+def dumped(content: Mapping[str, object]) -> str:
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 

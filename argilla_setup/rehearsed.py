@@ -3,16 +3,17 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from argilla_setup.argilla_api import ArgillaApi
+from argilla_setup.argilla_dataset import NO, RIGHT, YES
 from argilla_setup.argilla_desk import ArgillaDesk
-from argilla_setup.argilla_record import item_of, responses_of
-from argilla_setup.desk import REHEARSED_PREFIX
+from argilla_setup.argilla_record import responses_of
+from argilla_setup.desk import REHEARSED_PREFIX, OpenRecord
 from argilla_setup.file_desk import FileDesk
 from kinds.kind import Kind
 from stillhouse.errors import DeskError, InputError
@@ -44,13 +45,18 @@ class RehearsedExperts:
         rng = np.random.default_rng(self._number("label", item.id, annotator))
         return self.kind.normal(item, self.kind.mistake(item, right, rng))
 
-    def chosen(self, item_id: str, answered_by: Iterable[str], missing: int) -> list[str]:
-        """Who answers an item next: those who have not yet, in an order of the item's own, so that work is shared."""
-        taken = set(answered_by)
-        free = sorted(
-            (name for name in self.names if name not in taken), key=lambda n: (self._draw("who", item_id, n), n)
-        )
-        return free[:missing]
+    def chosen(self, record: OpenRecord) -> list[str]:
+        """Who answers a record next: those it is assigned to, or whoever may where those are no experts (in a rehearsal,
+        nobody else is there), in an order of the item's own, so that work is shared.
+        """
+        item_id, taken = record.item.id, {*record.answered_by, *record.not_by}
+        assigned = set(record.assigned) & set(self.names)
+        free = [name for name in self.names if name not in taken and name in (assigned or self.names)]
+        return sorted(free, key=lambda name: (self._draw("who", item_id, name), name))[: record.missing]
+
+    def agrees(self, record: OpenRecord, annotator: str) -> bool:
+        """Whether the suggestion to verify is what they would have answered."""
+        return self.answer(record.item, annotator) == self.kind.normal(record.item, record.suggested)
 
     def unusable(self, item: Item) -> str:
         """What is wrong with what they know of the item."""
@@ -66,66 +72,68 @@ class RehearsedExperts:
 
 
 def answer_in_argilla(desk: ArgillaDesk, experts: RehearsedExperts) -> int:
-    """Answer every pending record until it has enough answers, each expert with an API key of their own.
+    """Answer every open record, in whatever way it asks, each expert with an API key of their own.
 
     Returns how many answers were given. Items without a known label stay open and are reported at the end.
     """
-    wanted = desk.task.desk.min_submitted
-    _check_count(experts, wanted)
-    open_records = {record["external_id"]: record for record in desk.pending()}
-    if not open_records:
-        return 0
-    items = {item_id: item_of(record) for item_id, record in open_records.items()}
-    _check_known(experts, items)
-    users = _ensure_users(desk, experts.names)
-    name_of = {user["id"]: name for name, user in users.items()}
-    work: dict[str, list[dict[str, Any]]] = {name: [] for name in experts.names}
-    unknown = []
-    for item_id, record in open_records.items():
-        given = [each for each in record.get("responses") or () if each["status"] != "draft"]
-        missing = wanted - len(given)
-        if item_id not in experts.known:
-            unknown += [str(item_id)] if missing > 0 else []
-            continue
-        answered_by = [name_of[each["user_id"]] for each in given if each["user_id"] in name_of]
-        for name in experts.chosen(item_id, answered_by, max(missing, 0)):
-            said = responses_of(desk.kind, items[item_id], experts.answer(items[item_id], name))
-            values = {question: {"value": value} for question, value in said.items()}
-            work[name].append({"record_id": record["id"], "status": "submitted", "values": values})
-    for name, responses in work.items():
-        _submit(ArgillaApi(desk.api.url, users[name]["api_key"]), name, responses)
+    work, unknown = _work(desk, experts)
+    if any(work.values()):
+        users = _ensure_users(desk, experts.names)
+        for name, records in work.items():
+            responses = [
+                {"record_id": record.key, "status": "submitted", "values": _values(desk.kind, record, experts, name)}
+                for record in records
+            ]
+            _submit(ArgillaApi(desk.api.url, users[name]["api_key"]), name, responses)
     _complain_of(unknown)
-    return sum(len(responses) for responses in work.values())
+    return sum(map(len, work.values()))
 
 
 def answer_in_files(desk: FileDesk, experts: RehearsedExperts) -> int:
     """The same for the file desk: each expert's answers are added to a file of their own among the answers."""
-    wanted = desk.task.desk.min_submitted
-    _check_count(experts, wanted)
-    pending, items = desk.pending(), desk.items()
-    _check_known(experts, {item_id: items[item_id] for item_id in pending})
-    work: dict[str, list[tuple[str, Value]]] = {name: [] for name in experts.names}
-    unknown = []
-    for item_id, answered_by in pending.items():
-        if item_id not in experts.known:
-            unknown.append(item_id)
-            continue
-        for name in experts.chosen(item_id, answered_by, wanted - len(answered_by)):
-            work[name].append((item_id, experts.answer(items[item_id], name)))
-    for name, answers in work.items():
-        desk.add_answers(name, answers)
-    _complain_of(unknown)
-    return sum(len(answers) for answers in work.values())
-
-
-def _check_count(experts: RehearsedExperts, wanted: int) -> None:
-    if experts.annotators < wanted:
-        raise InputError(
-            "too few rehearsed experts",
-            expected=f"at least {wanted}, because every record wants {wanted} answers (desk.min_submitted)",
-            found=f"desk.rehearse_annotators = {experts.annotators}",
-            fix="raise desk.rehearse_annotators or lower desk.min_submitted",
+    work, unknown = _work(desk, experts)
+    for name, records in work.items():
+        desk.add_answers(
+            name,
+            [(r, experts.agrees(r, name) if r.way == "verify" else experts.answer(r.item, name)) for r in records],
         )
+    _complain_of(unknown)
+    return sum(map(len, work.values()))
+
+
+def _work(desk: ArgillaDesk | FileDesk, experts: RehearsedExperts) -> tuple[dict[str, list[OpenRecord]], list[str]]:
+    """What each expert is to answer, and the items that they know nothing of. Raises InputError, before anybody answers."""
+    work: dict[str, list[OpenRecord]] = {name: [] for name in experts.names}
+    open_records = desk.open()
+    _check_known(experts, {record.item.id: record.item for record in open_records})
+    for record in open_records:
+        chosen = experts.chosen(record) if record.item.id in experts.known else []
+        if len(chosen) < record.missing and record.item.id in experts.known:
+            raise _too_few(experts, record)
+        for name in chosen:
+            work[name].append(record)
+    return work, [record.item.id for record in open_records if record.item.id not in experts.known]
+
+
+def _values(kind: Kind, record: OpenRecord, experts: RehearsedExperts, name: str) -> dict[str, dict[str, Any]]:
+    if record.way == "verify":
+        return {RIGHT: {"value": YES if experts.agrees(record, name) else NO}}
+    said = responses_of(kind, record.item, experts.answer(record.item, name))
+    return {question: {"value": value} for question, value in said.items()}
+
+
+def _too_few(experts: RehearsedExperts, record: OpenRecord) -> InputError:
+    return InputError(
+        "too few rehearsed experts",
+        expected=f"{record.missing} more to answer {record.item.id!r} (way {record.way!r}), which "
+        + (
+            f"{', '.join([*record.answered_by, *record.not_by])} have answered"
+            if record.not_by or record.answered_by
+            else "nobody has answered yet"
+        ),
+        found=f"desk.rehearse_annotators = {experts.annotators}",
+        fix="raise desk.rehearse_annotators, or lower desk.min_submitted and the number of opinions asked for",
+    )
 
 
 def _check_known(experts: RehearsedExperts, items: Mapping[str, Item]) -> None:

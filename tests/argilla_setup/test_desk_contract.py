@@ -49,7 +49,14 @@ def test_suggestions_arrive_with_score_and_agent_and_never_on_blind_records(new_
     assert held["blind"]["suggestions"] == []
     (suggestion,) = held["seen"]["suggestions"]
     assert (suggestion["value"], suggestion["score"], suggestion["agent"]) == ("delivery", 0.625, "teacher t")
-    assert held["seen"]["metadata"] == {"round": 1, "reason": "uncertain", "uncertainty": 0.5, "blind": "no"}
+    assert held["seen"]["metadata"] == {
+        "round": 1,
+        "reason": "the model is unsure",
+        "uncertainty": 0.5,
+        "blind": "no",
+        "assigned": ["anyone"],
+        "shown": '"delivery"',
+    }
     assert held["blind"]["metadata"]["blind"] == "yes"
 
 
@@ -123,8 +130,10 @@ def test_half_a_surrogate_pair_and_nan_do_not_stop_a_batch(new_desk: NewDesk) ->
     assert held["fields"]["text"] == "broken \ufffd here"
     assert held["metadata"] == {
         "round": 1,
-        "reason": "uncertain",
+        "reason": "the model is unsure",
         "blind": "no",
+        "assigned": ["anyone"],
+        "shown": '"billing"',
         "shop": "café",
         "item_round": "of applause",
     }

@@ -183,7 +183,7 @@ def test_people_see_the_second_text_and_what_is_asked_about(argilla: Callable[[A
     assert fields == {"text": TEXT, "pair": pair.item.pair}
     path = f"/datasets/{argilla(pair).dataset_id()}/fields"
     titles = {each["name"]: each["title"] for each in pair_fields(argilla(pair), path)}
-    assert titles == {"text": "Text", "pair": "target"}
+    assert titles == {"text": "Text", "pair": "target", "context": "To help you"}
     assert "I [[use]] <b>" in from_html(records_of(argilla(roles))["i"]["fields"]["focus"])
 
 

@@ -33,10 +33,11 @@ def test_a_batch_is_a_file_a_person_can_fill_in(desk: FileDesk) -> None:
         "text": "Where is my parcel?",
         "suggestion": "delivery",
         "suggested_by": "teacher t",
-        "reason": "uncertain",
+        "reason": "the model is unsure",
         "uncertainty": 0.5,
         "round": 1,
         "blind": False,
+        "guidelines": desk.task.guidelines_id(),
         "label": "",
     }
     assert (blind["suggestion"], blind["suggested_by"], blind["blind"]) == (None, None, True)
