@@ -37,6 +37,13 @@ class OpenQueue:
         workspaces = self.api.call("GET", "/me/workspaces", doing="looking for the workspace")["items"]
         return next((str(each["id"]) for each in workspaces if each["name"] == self.task.desk.workspace), None)
 
+    def workspace_id_or_new(self) -> str:
+        known = self.workspace_id()
+        if known is None:
+            body = {"name": self.task.desk.workspace}
+            known = str(self.api.call("POST", "/workspaces", doing="making the workspace", body=body)["id"])
+        return known
+
     def found(self) -> dict[str, Any] | None:
         """The dataset, ready or half made."""
         workspace_id = self.workspace_id()
@@ -90,7 +97,7 @@ class OpenQueue:
         doing = f"making the dataset {self.name}"
         body = {
             "name": self.name,
-            "workspace_id": self.workspace_id() or self._new_workspace(),
+            "workspace_id": self.workspace_id_or_new(),
             "guidelines": guidelines(self.task),
             "allow_extra_metadata": True,
             "distribution": distribution(self.task, self.queue),
@@ -174,10 +181,6 @@ class OpenQueue:
         metadata = {**(dataset.get("metadata") or {}), _VERSIONS: versions}
         path = f"/datasets/{dataset['id']}"
         return dict(self.api.call("PATCH", path, doing="noting the guidelines", body={"metadata": metadata}))
-
-    def _new_workspace(self) -> str:
-        body = {"name": self.task.desk.workspace}
-        return str(self.api.call("POST", "/workspaces", doing="making the workspace", body=body)["id"])
 
 
 def guidelines_at(dataset: Mapping[str, Any], moment: dt.datetime) -> str:

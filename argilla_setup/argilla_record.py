@@ -30,7 +30,7 @@ from argilla_setup.argilla_dataset import (
     queue_of,
 )
 from argilla_setup.desk import DeskRecord
-from argilla_setup.markdown import value_as_markdown
+from argilla_setup.markdown import as_markdown, value_as_markdown
 from argilla_setup.page import as_html, from_html, spans_in_text, spans_on_page
 from kinds.kind import Kind, Question
 from stillhouse.records import CharSpan, Item, Suggestion, Value
@@ -174,9 +174,15 @@ def _fields(record: DeskRecord, kind: Kind) -> dict[str, str]:
     fields = {name: as_html(sendable(text)) for name, text in texts.items()}
     if shown and record.way == "verify":
         fields[SUGGESTED] = sendable(value_as_markdown(kind, item, shown.label))
-    if record.context:
-        fields[CONTEXT] = sendable(record.context)
+    if helps := _context(record):
+        fields[CONTEXT] = sendable(helps)
     return fields | ({IMAGE: item.image} if data.image and item.image.startswith(_SHOWABLE) else {})
+
+
+def _context(record: DeskRecord) -> str:
+    """What stands beside the text, with why it is asked on top; of what is asked blind that could bias the answer."""
+    why = "" if record.blind or record.way == "second" else f"*Why it is asked: {as_markdown(record.why)}.*"
+    return "\n\n".join(part for part in (why, record.context) if part)
 
 
 def _marked(text: str, focus: CharSpan) -> str:

@@ -1,4 +1,4 @@
-"""Who answers what: a batch dealt evenly among the people of the desk, and those people made known to Argilla."""
+"""Who answers what: a batch dealt evenly among the people of the desk."""
 
 import hashlib
 import math

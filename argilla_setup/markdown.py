@@ -38,11 +38,11 @@ def _part(item: Item, question: Question, value: Any) -> str:
     if question.type == "span":
         return _marked(item.text, value)
     if question.type == "text":
-        return ", ".join(f"**{as_markdown(line)}**" for line in str(value).splitlines())
+        return ", ".join(f"<strong>{as_markdown(line)}</strong>" for line in str(value).splitlines())
     names = [str(name) for name in value] if isinstance(value, list) else [str(value)]
     described = dict(question.labels)
     return "<br>".join(
-        f"**{as_markdown(name)}**" + (f" ({as_markdown(described[name])})" if described.get(name) else "")
+        f"<strong>{as_markdown(name)}</strong>" + (f" ({as_markdown(described[name])})" if described.get(name) else "")
         for name in names
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from argilla_setup.annotators import ensure_users
 from argilla_setup.argilla_api import ArgillaApi
 from argilla_setup.argilla_dataset import NO, RIGHT, YES
 from argilla_setup.argilla_desk import ArgillaDesk
@@ -78,7 +79,8 @@ def answer_in_argilla(desk: ArgillaDesk, experts: RehearsedExperts) -> int:
     """
     work, unknown = _work(desk, experts)
     if any(work.values()):
-        users = _ensure_users(desk, experts.names)
+        # Their passwords are kept nowhere: they enter by API key only.
+        users = ensure_users(desk, experts.names, lambda _: secrets.token_urlsafe(24))
         for name, records in work.items():
             responses = [
                 {"record_id": record.key, "status": "submitted", "values": _values(desk.kind, record, experts, name)}
@@ -155,22 +157,6 @@ def _complain_of(unknown: list[str]) -> None:
             found=f"{len(unknown)} without one, such as {', '.join(repr(item) for item in sorted(unknown)[:3])}",
             fix="add them to that file, or answer them in Argilla yourself",
         )
-
-
-def _ensure_users(desk: ArgillaDesk, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """The experts as annotators of the workspace. They are never deleted: their answers would go with them."""
-    doing = "preparing the rehearsed experts"
-    users = {user["username"]: user for user in desk.api.call("GET", "/users", doing=doing)["items"]}
-    path = f"/workspaces/{desk.workspace_id()}/users"
-    members = {user["username"] for user in desk.api.call("GET", path, doing=doing)["items"]}
-    for name in names:
-        if name not in users:
-            password = secrets.token_urlsafe(24)  # kept nowhere: they enter by API key only
-            body = {"username": name, "first_name": name, "role": "annotator", "password": password}
-            users[name] = desk.api.call("POST", "/users", doing=doing, body=body)
-        if name not in members:
-            desk.api.call("POST", path, doing=doing, body={"user_id": users[name]["id"]})
-    return {name: users[name] for name in names}
 
 
 def _submit(api: ArgillaApi, name: str, responses: list[dict[str, Any]]) -> None:

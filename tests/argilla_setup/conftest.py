@@ -9,8 +9,9 @@ import pytest
 
 from argilla_setup.argilla_desk import ArgillaDesk
 from argilla_setup.embedded import Connection, down, ensure_environment, up
+from argilla_setup.file_desk import FileDesk
 from stillhouse.task import Task
-from tests.argilla_setup.people import NewDesk, a_task, unique
+from tests.argilla_setup.people import DeskOf, NewDesk, a_task, unique
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,16 +37,29 @@ def embedded(home: Path, argilla_venv: Path) -> Iterator[Connection]:
         down(home)
 
 
-@pytest.fixture(params=["embedded", "external"])
-def server(request: pytest.FixtureRequest) -> Connection:
-    """The embedded server, and any other that the environment names: both must keep the same contract."""
-    if request.param == "embedded":
+def _connection(request: pytest.FixtureRequest, name: str) -> Connection:
+    if name == "embedded":
         connection: Connection = request.getfixturevalue("embedded")
         return connection
     url = os.environ.get("STILLHOUSE_TEST_ARGILLA_URL", "")
     if not url:
         pytest.skip("STILLHOUSE_TEST_ARGILLA_URL names no server")
     return Connection(url, os.environ["STILLHOUSE_TEST_ARGILLA_KEY"])
+
+
+@pytest.fixture(params=["embedded", "external"])
+def server(request: pytest.FixtureRequest) -> Connection:
+    """The embedded server, and any other that the environment names: both must keep the same contract."""
+    return _connection(request, request.param)
+
+
+@pytest.fixture(params=["files", "embedded", "external"])
+def desk_of(request: pytest.FixtureRequest, tmp_path: Path) -> DeskOf:
+    """A desk of either kind for a task; one for the same task is the same desk, opened again."""
+    if request.param == "files":
+        return lambda task: FileDesk(tmp_path / task.name, task)
+    connection = _connection(request, request.param)
+    return lambda task: ArgillaDesk(connection.url, connection.api_key, task)
 
 
 def _new_desk_on(connection: Connection) -> NewDesk:
