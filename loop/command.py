@@ -12,6 +12,7 @@ from loop.elsewhere import elsewhere
 from loop.engines import Where
 from loop.learn import base_of
 from loop.library import library_of
+from loop.people import people_in
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, project_of, read_gold, read_pool, same_task
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
@@ -71,9 +72,10 @@ def run_task(
             stays = keep_argilla or (loop is not None and loop.waiting > 0)  # also where waiting was interrupted
             if project.task.desk.kind == "embedded" and not stays:
                 down(project.argilla_home)
-        summary = summary_of(project, store, outcome)
+        people = people_in(project, loop.items, store)
+        summary = summary_of(project, store, outcome, people)
         if loop.last is not None:
-            write_run_report(loop, outcome)
+            write_run_report(loop, outcome, people)
         write_json(project.summary, summary)
         return RunResult(summary, _ending(loop, outcome, keep_argilla=keep_argilla), outcome.waiting)
 
@@ -174,8 +176,9 @@ def report_of(folder: Path, *, quiet: bool) -> Path:
         outcome = run_rounds(loop, most=0)
         if loop.last is None:
             last_round_of(loop, len(rounds) - 1)
-        write_json(project.summary, summary_of(project, store, outcome))
-        return write_run_report(loop, outcome)
+        people = people_in(project, loop.items, store)
+        write_json(project.summary, summary_of(project, store, outcome, people))
+        return write_run_report(loop, outcome, people)
 
 
 def argilla_login(folder: Path, port: int) -> str:

@@ -96,6 +96,11 @@ class People:
     def open_conflicts(self) -> int:
         return sum(conflict.settled is None for conflict in self.conflicts)
 
+    @property
+    def second_opinions(self) -> bool:
+        """Whether some items were shared because the first answer was unlikely."""
+        return any("second opinions" in one.interval.on for one in self.figures)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "annotators": [_annotator_json(one) for one in self.annotators],

@@ -169,7 +169,7 @@ def _is_of(shared: Shared, annotator: str) -> bool:
 
 def _columns(kind: Kind, encoded: NDArray[np.float64]) -> NDArray[np.int64]:
     """(u, k) of zeros and ones -> (u, b): the column of each block that is said; UNKNOWN where nothing is."""
-    known = ~np.isnan(encoded).any(axis=1)
+    known = np.isfinite(encoded.sum(axis=1))
     said = blocks(np.nan_to_num(encoded), kind.width).argmax(axis=1).reshape(-1, len(kind.columns) // kind.width)
     out: NDArray[np.int64] = np.where(known[:, None], said, UNKNOWN)
     return out

@@ -59,7 +59,7 @@ def _agreement(people: People) -> str:
     rows = [("agreement of people", "value", "on")]
     rows += [(one.name, share(one.interval), one.interval.on) for one in people.figures]
     text = table(rows)
-    if any("second opinions" in one.interval.on for one in people.figures):
+    if people.second_opinions:
         text += "\nSecond opinions are asked where the first answer was unlikely: people agree less there than they do in general."
     return text
 

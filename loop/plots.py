@@ -67,7 +67,7 @@ def learning_curve(
     curves = [curve for curve in curves if curve.points]
     if not curves and teacher is None:
         return None
-    with _style():
+    with plain_style():
         figure = Figure(figsize=(5.6, 3.5), layout="constrained")
         axes = figure.add_subplot()
         for curve, style in zip(curves, CURVE_STYLES, strict=False):
@@ -85,7 +85,7 @@ def learning_curve(
         axes.grid(axis="y", color="#E3E7EB", linewidth=0.8)
         axes.set_axisbelow(True)
         figure.legend(loc="outside upper left", ncols=2)
-        return Picture(_svg(figure), _curve_words(curves, teacher))
+        return Picture(svg_of(figure), _curve_words(curves, teacher))
 
 
 def reliability_diagram(name: str, confidence: Floats, correct: Bools, counted: str = "items") -> Picture | None:
@@ -94,7 +94,7 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools, counted: 
         return None
     bins = reliability_bins(confidence, correct)
     gap = expected_calibration_error(confidence, correct)
-    with _style():
+    with plain_style():
         figure = Figure(figsize=(3.5, 3.9), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":")
@@ -124,7 +124,7 @@ def reliability_diagram(name: str, confidence: Floats, correct: Bools, counted: 
         upper.grid(color="#E3E7EB", linewidth=0.8)
         sure, right = float(np.mean(confidence)), float(np.mean(correct))
         return Picture(
-            _svg(figure),
+            svg_of(figure),
             f"{name}: on {len(confidence):,} {counted} {100 * sure:.1f} % sure on average and {100 * right:.1f} % right; "
             f"expected calibration error {gap:.3f}.",
         )
@@ -145,7 +145,7 @@ def confusion_heatmap(matrix: Ints, names: Sequence[str]) -> Picture | None:
     part, short = matrix[np.ix_(shown, shown)], [_shortened(names[label]) for label in shown]
     shares = part / np.maximum(matrix.sum(axis=1)[shown], 1)[:, None]
     size = max(4.2, 2.0 + 0.42 * len(shown))
-    with _style():
+    with plain_style():
         figure = Figure(figsize=(size + 0.3, size), layout="constrained")
         axes = figure.add_subplot()
         axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="#E3E7EB", linewidth=0.6)
@@ -167,7 +167,7 @@ def confusion_heatmap(matrix: Ints, names: Sequence[str]) -> Picture | None:
                 color="white" if dark else INK,
                 fontweight="normal" if row == column else "bold",
             )
-        return Picture(_svg(figure), _confusion_words(matrix, names))
+        return Picture(svg_of(figure), _confusion_words(matrix, names))
 
 
 def _draw_curve(axes: Axes, curve: Curve, color: str, marker: str, dash: str) -> None:
@@ -213,11 +213,12 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_LABEL else f"{name[:half]}…{name[-half:]}"
 
 
-def _style() -> AbstractContextManager[None]:
+def plain_style() -> AbstractContextManager[None]:
+    """Of every picture of a report."""
     return mpl.rc_context(STYLE)
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
     """The element alone, which scales with its box; no date, no maker, no address of anything to load."""
     out = io.StringIO()
     with warnings.catch_warnings():

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from loop.people import People
+from loop.people_plots import kept_plot, seconds_plot
+from loop.people_text import MOST_CONFLICTS
 from loop.plots import (
     MOST_CONFUSED,
     Curve,
@@ -82,7 +85,7 @@ class ReportData:
     label (or field, if not `labelled`), `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where
     a text has one label, and `confusion_on` says whose and on what; `reference` are
     (human labels, score) of random picks; `banners` say what is not the real thing. `decisions` is what reliability
-    counts: items, where a text is one decision.
+    counts: items, where a text is one decision. `people` is who answered; `confidence` is that of intervals.
     """
 
     task_name: str
@@ -109,6 +112,8 @@ class ReportData:
     reasons: Mapping[str, int] = field(default_factory=dict)
     instructive: tuple[Instructive, ...] = ()
     vote_status: Mapping[str, int] = field(default_factory=dict)
+    people: People | None = None
+    confidence: float = 0.95
     model_card: str = ""
     facts: tuple[tuple[str, str], ...] = ()
 
@@ -135,7 +140,13 @@ def render_report(data: ReportData) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        percent=_percent, share=_share, count=_count, minutes=_minutes, seconds=_seconds, sentence=_sentence
+        percent=_percent,
+        points=_points,
+        share=_share,
+        count=_count,
+        minutes=_minutes,
+        seconds=_seconds,
+        sentence=_sentence,
     )
     page: str = environment.get_template("report.html.jinja").render(
         data=data,
@@ -146,6 +157,7 @@ def render_report(data: ReportData) -> str:
         reason_words=REASON_WORDS,
         statuses=_bars(data.vote_status),
         totals=_totals(data.rounds),
+        most_conflicts=MOST_CONFLICTS,
     )
     return page
 
@@ -188,6 +200,16 @@ def _pictures(data: ReportData) -> dict[str, Any]:
         "learning": learning_curve(curves, data.teacher, data.reference, quality),
         "reliability": [picture for picture in diagrams if picture is not None],
         "confusion": heatmap,
+        **_people_pictures(data),
+    }
+
+
+def _people_pictures(data: ReportData) -> dict[str, Any]:
+    if data.people is None:
+        return {"kept": [], "seconds": None}
+    return {
+        "kept": [(way, kept_plot(found, data.confidence)) for way, found in data.people.anchoring.items()],
+        "seconds": seconds_plot(data.people.annotators),
     }
 
 
@@ -222,6 +244,10 @@ def _ratio(part: float | np.floating[Any], whole: float | np.floating[Any]) -> f
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
 
 
 def _share(value: float | None) -> str:

@@ -13,6 +13,8 @@ from kinds.kind import Kind, Measures
 from loop.beside import recall_of_shown
 from loop.cards import CALIBRATION_WORDS
 from loop.evaluate import Evaluation, opinions_of
+from loop.guidelines import guidelines_facts
+from loop.people import People
 from loop.project import Project
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
 from loop.run import Loop, Outcome
@@ -37,7 +39,7 @@ def banners(project: Project) -> tuple[str, ...]:
     return tuple(said)
 
 
-def summary_of(project: Project, store: Store, outcome: Outcome) -> dict[str, Any]:
+def summary_of(project: Project, store: Store, outcome: Outcome, people: People) -> dict[str, Any]:
     """The content of summary.json. An accuracy is {value, lo, hi, on, n, method}, or null before there is one."""
     rounds = store.rounds()
     last = rounds[-1].metrics if rounds else {}
@@ -56,6 +58,7 @@ def summary_of(project: Project, store: Store, outcome: Outcome) -> dict[str, An
         "student_measures": last.get("student_measures"),
         "teacher_measures": last.get("teacher_measures"),
         "calibration": last.get("calibration"),
+        "people": {name: found for name, found in people.to_json().items() if name not in {"conflicts", "link"}},
         "stopped": outcome.stopped,
         "stop_reason": outcome.reason,
         "waiting": outcome.waiting,
@@ -84,7 +87,7 @@ def interval_of(value: object) -> Interval | None:
     return Interval(**value) if isinstance(value, dict) else None
 
 
-def write_run_report(loop: Loop, outcome: Outcome) -> Path:
+def write_run_report(loop: Loop, outcome: Outcome, people: People) -> Path:
     """report.html from the last round; needs at least one finished round."""
     assert loop.last is not None
     view, student, evaluation = loop.last
@@ -114,6 +117,8 @@ def write_run_report(loop: Loop, outcome: Outcome) -> Path:
         confusion_on=_counts(evaluation)[1],
         reasons=dict(Counter(pick.reason for pick in loop.store.picks() if pick.item_id in view.labels)),
         instructive=instructive(loop, view),
+        people=people,
+        confidence=loop.project.task.stop.confidence,
         vote_status=dict(Counter(vote.status for vote in loop.store.votes())),
         model_card=(loop.project.student(len(rounds) - 1) / "README.md").read_text(encoding="utf-8"),
         facts=_facts(loop, view, evaluation, student.model_id),
@@ -337,6 +342,7 @@ def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tup
         ("Conflicts between people", str(len(view.conflicts))),
         ("Correction", f"penalty {belief.penalty}, exponents {', '.join(f'{e:.2f}' for e in belief.exponents)}"),
         *_teachers_calibrated(evaluation),
+        *guidelines_facts(loop.project, loop.store),
         ("Student", model_id),
         ("Seed", str(task.seed)),
         ("Labels (hash)", task.schema_hash()),

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from loop.anchoring import Anchoring, Stratum
+from loop.people import Annotator, Conflict, Opinion, People, Seconds
+from loop.people_agreement import ClassAgreement, Figure
 from loop.plots import confusion_heatmap, most_confused
 from loop.report import (
     REASON_WORDS,
@@ -59,6 +62,53 @@ def spans() -> ReportData:
     )
 
 
+def two_people() -> People:
+    """Pat took time, a rehearsed expert did not; they differ on two items, one of them still open."""
+    hundred = "100 answers"
+    pat = Annotator(
+        "pat",
+        False,
+        60,
+        2,
+        interval(0.9),
+        interval(0.8),
+        interval(0.92),
+        interval(0.7),
+        Seconds(58, 6.2, 8.7, 14.1, 640.0),
+    )
+    simulated = Annotator("rehearsed-1", True, 40, 0, None, None, None, None, None)
+    said = (Opinion("pat", "netops", "label"), Opinion("rehearsed-1", "apps", "second"))
+    strata = (Stratum(0.4, 0.6, (20, 40), (3, 10)), Stratum(0.6, 0.9, (30, 35), (0, 0)))
+    return People(
+        score_name="accuracy",
+        annotators=(pat, simulated),
+        shared=40,
+        figures=(Figure("Krippendorff's alpha, labels", interval(0.81, "40 items")),),
+        by_class=(ClassAgreement("netops", 0.75, interval(0.7)), ClassAgreement("apps", None, None)),
+        conflicts=(Conflict("i1", "vpn or app?", said, None), Conflict("i2", "cert", said, "netops")),
+        anchoring={
+            "label": Anchoring(interval(0.67, hundred), interval(0.5, hundred), interval(0.2, hundred), 40, strata)
+        },
+        timed=58,
+        untimed=2,
+        minutes=640 / 60,
+        usd=5.33,
+    )
+
+
+def hostile_people() -> People:
+    """The same, of names, labels and texts of whoever wants to write on the page."""
+    people = two_people()
+    said = (Opinion(HOSTILE, HOSTILE, "label"), Opinion("kim", "apps", "label"))
+    return replace(
+        people,
+        annotators=(replace(people.annotators[0], name=HOSTILE), *people.annotators[1:]),
+        figures=(Figure(HOSTILE, interval(0.81, HOSTILE)),),
+        by_class=(ClassAgreement(HOSTILE, 0.75, interval(0.7)), *people.by_class[1:]),
+        conflicts=(Conflict(HOSTILE, HOSTILE, said, None), Conflict("i2", "cert", said, HOSTILE)),
+    )
+
+
 def full() -> ReportData:
     """A run of three rounds on two labels."""
     sure = np.linspace(0.3, 1, 200)
@@ -88,6 +138,7 @@ def full() -> ReportData:
         reasons={"uncertain": 152, "random": 38},
         instructive=(Instructive("vpn cert expired, contractor", "netops", "apps", "uncertain", 0.07),),
         vote_status={"ok": 398, "refused": 2},
+        people=two_people(),
         model_card="# team\n\nWhat it is not for.",
         facts=(("Seed", "0"), ("Labels (hash)", "a81c3f90b2d17c44")),
     )
@@ -168,6 +219,7 @@ def test_texts_are_shown_and_never_interpreted() -> None:
         headline=(HOSTILE, *data.headline[1:]),
         banners=(HOSTILE, *data.banners[1:]),
         instructive=(Instructive(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 0.1),),
+        people=hostile_people(),
         cards=(Card(HOSTILE, interval(0.9, HOSTILE), HOSTILE), *data.cards[1:]),
         reliability=(Reliability(HOSTILE, np.array([0.5]), np.array([True])),),
         reasons={HOSTILE: 1},
@@ -207,10 +259,10 @@ def test_one_sentence_says_what_is_not_the_real_thing() -> None:
 
 
 def test_every_picture_has_a_sentence_in_its_place() -> None:
-    """Four pictures, each with its own words for those who cannot see it."""
+    """Six pictures, each with its own words for those who cannot see it."""
     tags = Page(render_report(full())).tags
     said = [attributes.get("aria-label") for _, attributes in tags if attributes.get("role") == "img"]
-    assert len(said) == sum(tag == "svg" for tag, _ in tags) == len(set(said)) == 4
+    assert len(said) == sum(tag == "svg" for tag, _ in tags) == len(set(said)) == 6
     assert all(said)
 
 
