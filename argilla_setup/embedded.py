@@ -6,6 +6,7 @@ process ends, however it ends, so a pid left behind by kill -9 or reused after a
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 import requests
 
+from argilla_setup.backup import ready_to_start
 from argilla_setup.environment import SERVER, ensure_environment, python_of
 from argilla_setup.home import (
     end_of_log,
@@ -36,6 +38,7 @@ HOST = "127.0.0.1"
 BOOT_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.1
+ROOM_NEEDED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,16 @@ class Status:
     version: str | None
 
 
-def up(home: Path, venv: Path, port: int = 0) -> Connection:
+def up(home: Path, venv: Path, port: int = 0, *, pictures: bool = False) -> Connection:
     """Start the server unless it runs, wait until it answers, and return how to reach it.
 
     `port` 0 means the port used last in this home if it is free, else any free one. The server outlives this process.
+    `pictures` lets its pages load pictures from other servers; without it they load nothing from outside. Raises DeskError.
     """
-    home = home.resolve()
+    home, venv = (
+        home.resolve(),
+        venv.absolute(),
+    )  # the server works in its home; a link in the path of its python stays one
     make_private(home)
     credentials = read_or_make_credentials(home)
     process: subprocess.Popen[bytes] | None = None
@@ -72,7 +79,7 @@ def up(home: Path, venv: Path, port: int = 0) -> Connection:
     while time.monotonic() < deadline:
         if process is None and (lock := lock_home(home)) is not None:
             with lock:
-                process = _start(home, venv, _choose_port(home, port), lock)
+                process = _start(home, venv, _choose_port(home, port), lock, pictures=pictures)
         url = _url(home)
         if url is not None and _is_ours(url, credentials.api_key):
             return Connection(url, credentials.api_key, credentials.username, credentials.password)
@@ -116,7 +123,7 @@ def status(home: Path) -> Status:
     return Status(running=True, healthy=version is not None, url=url, pid=written_pid(home), version=version)
 
 
-def _start(home: Path, venv: Path, port: int, lock: IO[str]) -> "subprocess.Popen[bytes]":
+def _start(home: Path, venv: Path, port: int, lock: IO[str], *, pictures: bool) -> "subprocess.Popen[bytes]":
     if not python_of(venv).exists():
         raise DeskError(
             "the environment of the embedded Argilla is missing",
@@ -124,12 +131,15 @@ def _start(home: Path, venv: Path, port: int, lock: IO[str]) -> "subprocess.Pope
             found="nothing",
             fix="build it with: stillhouse argilla up",
         )
+    _refuse_a_full_disk(home)
+    ready_to_start(home)
     lock.truncate(0)  # the server writes its own pid; until then the pid of an earlier one must not be believed
     (home / "port").write_text(f"{port}\n", encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARGILLA_", "PYTHON"))}
+    command = [str(python_of(venv)), "-s", str(SERVER / "launch.py"), "--home", str(home), "--port", str(port)]
     with open_log(home) as output:
         return subprocess.Popen(
-            [str(python_of(venv)), "-s", str(SERVER / "launch.py"), "--home", str(home), "--port", str(port)],
+            [*command, "--pictures"] if pictures else command,
             cwd=home,
             env=kept,
             stdin=subprocess.DEVNULL,
@@ -137,6 +147,17 @@ def _start(home: Path, venv: Path, port: int, lock: IO[str]) -> "subprocess.Pope
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the parent's terminal must not stop people's work
             pass_fds=(lock.fileno(),),  # the lock lives as long as the server
+        )
+
+
+def _refuse_a_full_disk(home: Path) -> None:
+    free = shutil.disk_usage(home).free
+    if free < ROOM_NEEDED_BYTES:
+        raise DeskError(
+            f"no room for the embedded Argilla in {home}",
+            expected=f"{ROOM_NEEDED_BYTES / 1e6:.0f} MB of free disk space, for its database and log",
+            found=f"{free / 1e6:.0f} MB",
+            fix="make room and repeat the command: what is there is kept",
         )
 
 

@@ -1,19 +1,18 @@
 """A search engine for argilla-server without an index: every search is SQL on the server's own SQLite tables.
 
-Nothing is copied, so nothing drifts and nothing is re-indexed: every hook that would write to an index does nothing.
+Nothing is copied, so nothing drifts and nothing is re-indexed: the hooks that would write to an index only tell the
+reservations who has answered what.
 """
 
 import asyncio
-import threading
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-from argilla_server.database import AsyncSessionLocal, sync_engine
-from argilla_server.enums import MetadataPropertyType, SimilarityOrder
-from argilla_server.models import Dataset, MetadataProperty, Record, Response, User, Vector, VectorSettings
+from argilla_server.database import AsyncSessionLocal
+from argilla_server.enums import MetadataPropertyType, ResponseStatus, SimilarityOrder
+from argilla_server.models import Dataset, MetadataProperty, Record, Response, User, VectorSettings
 from argilla_server.search_engine.base import (
     Filter,
     FloatMetadataMetrics,
@@ -26,65 +25,16 @@ from argilla_server.search_engine.base import (
     TermsMetrics,
     TextQuery,
 )
-from sqlalchemy import func, select, true
-from sqlalchemy.orm import Session
-from statements import each, order_column, text_condition, where
+from reservations import Reservations
+from sqlalchemy import ColumnElement, UnaryExpression, case, func, select, true
+from sqlalchemy.ext.asyncio import AsyncSession
+from statements import each, orders_of, pending_of_one_person, text_condition, where
+from vectors import nearest
 
-VECTOR_SETTINGS_KEPT = 4  # matrices in memory at once; the least recently used one goes
+PAGE_AT_MOST = 100  # of the page of Argilla; whoever asks for more is a program
 
-
-@dataclass(frozen=True)
-class Vectors:
-    """All vectors of one setting as rows of length 1; `stamp` tells whether the table has changed since."""
-
-    stamp: tuple[Any, ...]
-    record_ids: list[UUID]
-    matrix: np.ndarray
-
-
-_kept: OrderedDict[UUID, Vectors] = OrderedDict()
-_loading = threading.Lock()
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; a row of zeros stays, and is similar to nothing."""
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(norms == 0, 1, norms)
-
-
-def load_vectors(setting_id: UUID) -> Vectors:
-    """Runs in a thread: reading and decoding 20k vectors takes seconds that the event loop does not have."""
-    with _loading, Session(sync_engine) as db:
-        of_setting = Vector.vector_settings_id == setting_id
-        stamp = tuple(db.execute(select(func.count(), func.max(Vector.updated_at)).where(of_setting)).one())
-        kept = _kept.get(setting_id)
-        if kept is None or kept.stamp != stamp:
-            rows = db.execute(select(Vector.record_id, Vector.value).where(of_setting)).all()
-            matrix = unit(np.asarray([value for _, value in rows], dtype=np.float32))
-            kept = Vectors(stamp, [record_id for record_id, _ in rows], matrix)
-        _kept[setting_id] = kept
-        _kept.move_to_end(setting_id)
-        while len(_kept) > VECTOR_SETTINGS_KEPT:
-            _kept.popitem(last=False)
-    return kept
-
-
-def nearest(
-    setting_id: UUID, value: list[float], allowed: set[UUID] | None, skipped: UUID | None, count: int
-) -> list[tuple[UUID, float]]:
-    """The records whose vectors lie closest by cosine, scored (1 + cosine) / 2 as Elasticsearch does."""
-    vectors = load_vectors(setting_id)
-    if not vectors.record_ids:
-        return []
-    scores = (1 + vectors.matrix @ unit(np.asarray(value, dtype=np.float32))) / 2
-    found: list[tuple[UUID, float]] = []
-    for row in np.argsort(-scores, kind="stable"):
-        record_id = vectors.record_ids[row]
-        if record_id != skipped and (allowed is None or record_id in allowed):
-            found.append((record_id, float(scores[row])))
-            if len(found) == count:
-                break
-    return found
+_reservations = Reservations()
+_one_at_a_time: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)  # a dataset's queue is served to one by one
 
 
 async def counts(column: Any, *conditions: Any) -> dict[str, int]:
@@ -92,6 +42,34 @@ async def counts(column: Any, *conditions: Any) -> dict[str, int]:
         rows = (await db.execute(select(column, func.count()).where(*conditions).group_by(column))).all()
     by_status = {str(getattr(status, "value", status)): count for status, count in rows}
     return {"total": sum(by_status.values()), **by_status}
+
+
+async def page_of(
+    db: AsyncSession,
+    conditions: Sequence[ColumnElement[bool]],
+    orders: Sequence[UnaryExpression[Any]],
+    offset: int,
+    limit: int,
+) -> tuple[list[UUID], int]:
+    """The ids of one page, and how many records there are in all."""
+    # One pass for both: the words of a text search are looked for in Python, record by record.
+    statement = select(Record.id, func.count().over()).where(*conditions).order_by(*orders).offset(offset).limit(limit)
+    rows = (await db.execute(statement)).all()
+    if rows or offset == 0:
+        return [record_id for record_id, _ in rows], rows[0][1] if rows else 0
+    return [], await db.scalar(select(func.count()).select_from(Record).where(*conditions)) or 0
+
+
+async def held_back(db: AsyncSession, dataset: Dataset, user_id: UUID) -> list[UUID]:
+    """Records for which the people who hold them and those who have answered are enough."""
+    holders = _reservations.by_others(dataset.id, user_id)
+    wanted = dataset.distribution["min_submitted"]
+    answers: dict[UUID, int] = {}
+    if wanted > 1 and holders:
+        submitted = (Response.record_id.in_(list(holders)), Response.status == ResponseStatus.submitted)
+        grouped = select(Response.record_id, func.count()).where(*submitted).group_by(Response.record_id)
+        answers = dict((await db.execute(grouped)).tuples().all())
+    return [record_id for record_id, count in holders.items() if count + answers.get(record_id, 0) >= wanted]
 
 
 @SearchEngine.register("database")
@@ -116,11 +94,14 @@ class DatabaseSearchEngine(SearchEngine):
 
     async def index_records(self, dataset: Dataset, records: Any) -> None: ...
 
-    async def partial_record_update(self, record: Record, **update: Any) -> None: ...
+    async def partial_record_update(self, record: Record, **_update: Any) -> None:
+        if record.is_completed():
+            _reservations.closed(record.dataset_id, record.id)
 
     async def delete_records(self, dataset: Dataset, records: Any) -> None: ...
 
-    async def update_record_response(self, response: Response) -> None: ...
+    async def update_record_response(self, response: Response) -> None:
+        _reservations.answered(response.record.dataset_id, response.user_id, response.record_id)
 
     async def delete_record_response(self, response: Response) -> None: ...
 
@@ -147,23 +128,35 @@ class DatabaseSearchEngine(SearchEngine):
         sort: list[Order] | None = None,
         offset: int = 0,
         limit: int = 100,
-        user_id: UUID | None = None,  # noqa: ARG002 — Elasticsearch shuffles by it; people here ask for an order
+        user_id: UUID | None = None,
     ) -> SearchResponses:
-        conditions = [Record.dataset_id == dataset.id, *text_condition(query)]
+        """Records in the order asked for. A person's queue leaves out what others are about to answer.
+
+        Elasticsearch shuffles by `user_id` where no order is asked for; here the order stays what it is for everybody.
+        """
+        conditions = [Record.dataset_id == dataset.id, *text_condition(query, dataset)]
         if filter:
             conditions.append(where(filter))
-        orders = []
-        for order in sort or []:
-            column = order_column(order.scope)
-            descending = str(getattr(order.order, "value", order.order)) == "desc"
-            orders.append((column.desc() if descending else column.asc()).nulls_last())
-        orders += [Record.inserted_at.asc(), Record.id.asc()]
-        page = select(Record.id).where(*conditions).order_by(*orders).offset(offset).limit(limit)
+        orders = [*orders_of(sort or []), Record.inserted_at.asc(), Record.id.asc()]
         async with AsyncSessionLocal() as db:
-            total = await db.scalar(select(func.count()).select_from(Record).where(*conditions))
-            ids = (await db.scalars(page)).all()
+            if user_id is None or not pending_of_one_person(filter) or limit > PAGE_AT_MOST:
+                ids, total = await page_of(db, conditions, orders, offset, limit)
+            else:
+                # Two people who ask at the same moment must not get the same records.
+                async with _one_at_a_time[dataset.id]:
+                    queue = repr((query, filter, sort))
+                    barred = await held_back(db, dataset, user_id)
+                    mine = _reservations.own(dataset.id, user_id, queue)
+                    if barred:
+                        conditions.append(Record.id.not_in(barred))
+                    if mine:
+                        # First what this person has before them already: the page asks for what follows that by number.
+                        places = {record_id: place for place, record_id in enumerate(mine)}
+                        orders.insert(0, case(places, value=Record.id, else_=len(places)).asc())
+                    ids, total = await page_of(db, conditions, orders, offset, limit)
+                    _reservations.hold(dataset.id, user_id, queue, ids, barred)
         items = [SearchResponseItem(record_id=record_id, score=1.0) for record_id in ids]
-        return SearchResponses(items=items, total=total or 0)
+        return SearchResponses(items=items, total=total)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
         value = each(Record.metadata_, metadata_property.name)
@@ -200,13 +193,13 @@ class DatabaseSearchEngine(SearchEngine):
             raise ValueError("a similarity search needs a vector or a record that has one")
         if order == SimilarityOrder.least_similar:
             value = [-number for number in value]
-        allowed = None
-        if query or filter:
-            conditions = [Record.dataset_id == dataset.id, *text_condition(query), *([where(filter)] if filter else [])]
-            async with AsyncSessionLocal() as db:
-                allowed = set((await db.scalars(select(Record.id).where(*conditions))).all())
+        conditions = [*text_condition(query, dataset), *([where(filter)] if filter else [])]
+        if conditions:
+            conditions.append(Record.dataset_id == dataset.id)
         skipped = record.id if record is not None else None
-        found = await asyncio.to_thread(nearest, vector_settings.id, value, allowed, skipped, max_results)
+        found = await asyncio.to_thread(
+            nearest, vector_settings.id, vector_settings.dimensions, value, conditions, skipped, max_results
+        )
         items = [
             SearchResponseItem(record_id=record_id, score=score)
             for record_id, score in found

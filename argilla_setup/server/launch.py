@@ -5,6 +5,7 @@ SQLite instead of Postgres, engine.py instead of Elasticsearch, tasks of the eve
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -13,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 SQLITE_TIMEOUT_S = 30
+WAL_KEPT_BYTES = 64 * 2**20
+SYNCHRONOUS = "NORMAL"
 MOST_LABELS = 5000  # the stock server stops at 500
 JOB_TRIES = 3
 LOG = logging.getLogger("stillhouse.argilla")
+# An answer and the status of its record are two commits of the stock server; a kill between them leaves the second undone.
+MEND_STATUSES = """
+UPDATE records SET status = CASE status WHEN 'pending' THEN 'completed' ELSE 'pending' END
+WHERE (status = 'completed') != (
+  (SELECT count(*) FROM responses WHERE record_id = records.id AND responses.status = 'submitted')
+  >= (SELECT json_extract(distribution, '$.min_submitted') FROM datasets WHERE datasets.id = records.dataset_id))
+"""
 
 
 def configure(home: Path, port: int, secret: str) -> None:
@@ -35,10 +45,18 @@ def configure(home: Path, port: int, secret: str) -> None:
 
 
 def migrate() -> None:
+    """Bring the database up to date, and write into it which server did (database.py reads that before a start)."""
     import alembic.config
     from argilla_server import database
+    from argilla_server._version import __version__
+    from sqlalchemy import text
 
     alembic.config.main(argv=["-c", database.ALEMBIC_CONFIG_FILE, "upgrade", "head"])
+    with database.sync_engine.begin() as connection:
+        connection.execute(text("CREATE TABLE IF NOT EXISTS stillhouse_written_by (version VARCHAR NOT NULL)"))
+        connection.execute(text("DELETE FROM stillhouse_written_by"))
+        connection.execute(text("INSERT INTO stillhouse_written_by VALUES (:version)"), {"version": __version__})
+        connection.execute(text(MEND_STATUSES))
 
 
 def prepare_connections() -> None:
@@ -51,7 +69,8 @@ def prepare_connections() -> None:
     def _prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+        cursor.execute(f"PRAGMA journal_size_limit={WAL_KEPT_BYTES}")
         cursor.close()
         connection.create_function(MATCHES, 3, matches, deterministic=True)
 
@@ -134,6 +153,40 @@ def in_background(job: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     return delay
 
 
+def check_passwords_aside() -> None:
+    """To check one takes half a second on purpose; the stock server spends it on the event loop, where everybody waits."""
+    from argilla_server.contexts import accounts
+
+    async def authenticate(db: Any, username: str, password: str) -> Any:
+        user = await accounts.get_user_by_username(db, username)
+        kept = user.password_hash if user else accounts._DUMMY_HASH  # noqa: SLF001 — so that no name is told by its speed
+        fits = await asyncio.to_thread(accounts.verify_password, password, kept)
+        return user if fits and user else None
+
+    accounts.authenticate_user = authenticate
+
+
+def seclude(*, pictures: bool) -> None:
+    """Nothing from outside in the pages, a clear word where the disk is full, and no packing of what stays on this machine."""
+    from argilla_server import _app
+    from argilla_server.api.routes import api_v1
+    from brotli_asgi import BrotliMiddleware
+    from fastapi.responses import JSONResponse
+    from seclusion import Secluded, policy
+    from sqlalchemy.exc import OperationalError
+
+    async def said(_request: Any, error: OperationalError) -> JSONResponse:
+        full = "disk is full" in str(error.orig)
+        detail = "no room left on the disk of this Argilla server" if full else f"its database: {error.orig}"
+        return JSONResponse({"detail": f"{detail}; what was answered before is kept"}, 507 if full else 503)
+
+    api_v1.add_exception_handler(OperationalError, said)
+    packing = [each for each in _app.app.user_middleware if each.cls is BrotliMiddleware]
+    for each in packing:
+        _app.app.user_middleware.remove(each)
+    _app.app.add_middleware(Secluded, policy=policy(pictures=pictures))
+
+
 async def ensure_owner(username: str, password: str, api_key: str) -> None:
     """The owner is the one of the credentials file, also when that file was written anew beside an old database."""
     from argilla_server.contexts import accounts
@@ -161,23 +214,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--pictures", action="store_true", help="pages may load pictures from outside")
     options = parser.parse_args()
     os.umask(0o077)
     # The lock on this file came with the process (see embedded.py); the pid in it is the one who holds the lock.
     (options.home / "server.pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
     credentials = json.loads((options.home / "credentials.json").read_text(encoding="utf-8"))
     configure(options.home, options.port, credentials["secret"])
-    migrate()
     prepare_connections()
+    migrate()
     import engine  # noqa: F401 — registers itself under the name "database"
 
     keep_validators()
     build_events_only_for_webhooks()
     run_jobs_inline()
+    check_passwords_aside()
+    seclude(pictures=options.pictures)
     asyncio.run(ensure_owner(credentials["username"], credentials["password"], credentials["api_key"]))
     import uvicorn
     from argilla_server import _app
 
+    gc.collect()
+    gc.freeze()  # what is loaded now stays: to look through it for garbage would hold everybody up for half a second
     uvicorn.run(_app.app, host="127.0.0.1", port=options.port, access_log=False, log_level="info")
 
 
