@@ -153,12 +153,13 @@ def calibrated(pooled: Floats, temperature: float, width: int) -> Floats:
 
 
 def teachers_temperature(project: Project, run: Store, teachers: Sequence[Teacher]) -> float:
-    """The temperature of the pooled votes, fitted on the run's blind answers; 1 with fewer than 50 of them.
+    """The temperature of the pooled votes, fitted on the run's random share; 1 with fewer than 50 answers to it.
 
-    Blind ones alone, because they are drawn at random: the others were picked for being hard.
+    That share alone, because the other items were picked for being hard.
     """
     kind, names = project.kind, {teacher.name for teacher in teachers}
-    labels, _ = agreed(answer for answer in run.answers() if answer.blind)
+    drawn = {pick.item_id for pick in run.picks() if pick.inclusion_probability is not None}
+    labels, _ = agreed(answer for answer in run.answers() if answer.item_id in drawn)
     items = [item for item in run.items() if item.id in labels]
     if len(items) < MIN_ANSWERS:
         return 1.0
