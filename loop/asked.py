@@ -2,9 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from loop.asked_again import asked_again
+from loop.project import rounds_before
+from stillhouse.label_mapping import Carried
 from stillhouse.records import Answer, Asking, Pick, Way
 from stillhouse.store import Store
 
@@ -14,12 +17,17 @@ LATER: Mapping[Way, int] = {"verify": 0, "label": 1, "second": 2, "adjudicate": 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """All that was asked and answered so far. An item asked for a label wants `wanted` answers, any other way one."""
+    """All that was asked and answered so far. An item asked for a label wants `wanted` answers, any other way one.
+
+    `again` are items asked anew because labels changed (`loop.asked_again`), the last time after `relabelled` rounds.
+    """
 
     picks: tuple[Pick, ...]
     askings: tuple[Asking, ...]
     answers: tuple[Answer, ...]
     wanted: int
+    again: Mapping[str, Carried] = field(default_factory=dict)
+    relabelled: int = 0
 
     @cached_property
     def pick_of(self) -> dict[str, Pick]:
@@ -71,6 +79,12 @@ class Asked:
             if self.is_open(pick.item_id, way)
         ]
 
+    def due_in(self, round_number: int) -> list[tuple[str, Way]]:
+        """The records that a round waits for: its own, and those of earlier ones that are asked anew."""
+        earlier = sorted({pick.round for pick in self.picks} - {round_number})
+        anew = [record for number in earlier for record in self.open_in(number) if record[0] in self.again]
+        return [*self.open_in(round_number), *anew]
+
     def of_round(self, round_number: int) -> list[Pick]:
         return [pick for pick in self.picks if pick.round == round_number]
 
@@ -85,7 +99,7 @@ class Asked:
 
     def is_done(self, round_number: int, enough: float) -> bool:
         """Whether the loop may go on: little enough is open, and nothing of the random share, on which figures rest."""
-        still = self.open_in(round_number)
+        still = self.due_in(round_number)
         most = round((1.0 - enough) * len(self.of_round(round_number)), 9)
         return len(still) <= most and not any(is_measured(self.pick_of[item_id]) for item_id, _ in still)
 
@@ -107,7 +121,14 @@ class Asked:
 
 
 def asked_of(store: Store, wanted: int) -> Asked:
-    return Asked(tuple(store.picks()), tuple(store.askings()), tuple(store.answers()), wanted)
+    return Asked(
+        tuple(store.picks()),
+        tuple(store.askings()),
+        tuple(store.answers()),
+        wanted,
+        asked_again(store),
+        rounds_before(store),
+    )
 
 
 def is_measured(pick: Pick) -> bool:

@@ -6,6 +6,7 @@ from argilla_setup.assignment import deal
 from argilla_setup.desk import DeskRecord
 from kinds.kind import Kind, Layout
 from loop.asked import Asked, is_measured
+from loop.asked_again import narrowed
 from loop.context import Surroundings
 from loop.view import Corpus
 from stillhouse.probabilities import Floats
@@ -20,11 +21,14 @@ def records_of(
 
     `believed` (u, k) is the belief before the round. Without `near` nothing is shown beside an item.
     """
-    suggestions = suggestions_of(corpus, believed, asked.of_round(number))
+    picks = asked.of_round(number)
+    suggestions = suggestions_of(corpus, believed, picks) | narrowed(corpus, believed, asked.again, picks)
     found = []
-    for pick in asked.of_round(number):
+    for pick in picks:
         at = corpus.number[pick.item_id]
         for way in asked.ways(pick.item_id):
+            if number <= asked.relabelled and not asked.is_open(pick.item_id, way):
+                continue  # answered in the labels of before, and not to be answered again in those of now
             seen = None if is_blind(pick, way) else believed[corpus.layout.rows(at)]
             found.append(
                 _record(

@@ -14,7 +14,7 @@ from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
 from loop.project import Project
 from stillhouse.errors import DeskError
-from stillhouse.records import Value
+from stillhouse.records import Answer, Value
 
 if TYPE_CHECKING:
     from argilla_setup.argilla_desk import ArgillaDesk
@@ -71,7 +71,7 @@ class OpenDesk:
 
     def _open(self) -> Desk:
         if self.project.task.desk.kind == "files":
-            return FileDesk(self.project.folder / "desk", self.project.task)
+            return FileDesk(self.project.file_desk, self.project.task)
         from argilla_setup.argilla_desk import ArgillaDesk
 
         connection = connection_of(self.project, self._on_line)
@@ -94,6 +94,11 @@ class OpenDesk:
             return answer_in_files(desk, experts)
         argilla: ArgillaDesk = desk  # type: ignore[assignment]
         return answer_in_argilla(argilla, experts)
+
+
+def answers_at_desk(project: Project, on_line: Callable[[str], None]) -> list[Answer]:
+    """All that people have answered by now. Raises DeskError, or InputError where a file of answers cannot be read."""
+    return OpenDesk(project, on_line).desk.collect()
 
 
 def say_nothing(_line: str) -> None:

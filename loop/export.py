@@ -5,7 +5,7 @@ from pathlib import Path
 from consensus.posterior import Source
 from kinds.kind import Layout
 from loop.kept import kept
-from loop.project import project_of
+from loop.project import check_labels, project_of
 from loop.view import agreed
 from serving.tables import write_rows
 from stillhouse.errors import InputError
@@ -16,6 +16,7 @@ def write_labels(folder: Path, target: Path) -> int:
     """Write id, label, probability, source, one row an item; returns how many. The label is the item's value."""
     project = project_of(folder)
     with Store(folder, read_only=True) as store:
+        check_labels(project, store)
         rounds, items, answers = store.rounds(), store.items(), store.answers()
     probs = kept(project, f"belief-{rounds[-1].round:02d}") if rounds else None
     if probs is None:

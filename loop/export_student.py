@@ -9,7 +9,7 @@ import numpy as np
 
 from kinds.kind import Layout
 from loop.kept import kept
-from loop.labeller import student_folder
+from loop.labeller import kind_of_student, student_folder
 from loop.progress import Display
 from loop.project import Project, project_of, read_gold
 from serving.student import inputs_of
@@ -48,6 +48,13 @@ def export_of(run: Path, out: Path, target: Target, *, quiet: bool) -> dict[str,
             expected="a student that labels units",
             found='recipe "generate": what it writes is held to a grammar that only Stillhouse has',
             fix='train one with student.recipe = "auto", or use the adapter in its folder with peft',
+        )
+    if kind_of_student(project, where).columns != project.kind.columns:
+        raise InputError(
+            f"the student in {where} was taught other labels than the task has now",
+            expected="a student that can be compared with labels of the task",
+            found="labels that have changed since",
+            fix=f"teach one first: stillhouse run {project.task_path}",
         )
     student = load_student(where)
     pool, compared = _texts(project)

@@ -9,7 +9,7 @@ from stillhouse.probabilities import Floats
 
 
 def keep(project: Project, name: str, array: Floats) -> None:
-    folder = project.folder / "beliefs"
+    folder = project.beliefs
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, array.astype(np.float32), allow_pickle=False)
@@ -20,7 +20,7 @@ def keep(project: Project, name: str, array: Floats) -> None:
 
 def kept(project: Project, name: str) -> Floats | None:
     """An array of an earlier round, or None."""
-    path = project.folder / "beliefs" / f"{name}.npy"
+    path = project.beliefs / f"{name}.npy"
     return np.load(path, allow_pickle=False).astype(np.float64) if path.exists() else None
 
 

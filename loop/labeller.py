@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kinds.kind import Kind
 from loop.cascade import Steps, open_cascade
 from loop.progress import Display, Step
 from loop.project import Project, project_of
 from loop.risk import answers_from
 from serving.label import SHARD_ROWS, LabelCounts, label_file
 from serving.label_shard import Labelling, NextStep
-from serving.student import labeller_of
+from serving.student import kind_in, labeller_of
 from stillhouse.errors import InputError
+from stillhouse.label_changes import LabelSet
 from stillhouse.store import Store
 from trainer.engines import model_id_in
 
@@ -35,6 +37,24 @@ def student_folder(project: Project) -> Path:
             fix="stillhouse run it first",
         )
     return project.folder / rounds[-1].student_dir
+
+
+def kind_of_student(project: Project, folder: Path, *, cascade: bool = False) -> Kind:
+    """The student's own labels: those of the task may have changed since it was taught.
+
+    Raises InputError where it hands on to teachers and people, who go by the new ones.
+    """
+    own = kind_in(folder)
+    if own.columns == project.kind.columns:
+        return project.kind
+    if cascade:
+        raise InputError(
+            f"the student in {folder} was taught other labels than the task has now",
+            expected="a student of the labels that teachers and people are asked for",
+            found=f"a student of {', '.join(LabelSet.of(own.task).names)}",
+            fix=f"teach one first: stillhouse run {project.task_path}; or leave --cascade out",
+        )
+    return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +101,11 @@ def label_with(
     task, where = project.task, asking.student or student_folder(project)
     data = task.data.model_copy(update={"text": text or task.data.text, "id": id_column or task.data.id})
     display = Display(quiet=quiet)
+    kind = kind_of_student(project, where, cascade=asking.cascade)
     with asking.steps(project) as steps, asyncio.Runner() as runner:
         how = Labelling(
-            student=labeller_of(where, project.kind),
-            kind=project.kind,
+            student=labeller_of(where, kind),
+            kind=kind,
             data=data,
             home=project.home,
             model_id=model_id_in(where),

@@ -78,7 +78,7 @@ def ask_people(at: AtDesk, *, wait: bool, partial: bool = False) -> int:
                 there = False
                 at.say_once(f"  {error.text()}\n  waiting on, and asking again every {LONGEST_POLL_S:.0f} s at most")
             asked = at.asked
-            waiting = len(asked.open_in(at.number))
+            waiting = len(asked.due_in(at.number))
             bar(_answered(asked, at.number), f"({waiting} records open)" if waiting else "")
             if there and _may_go_on(at, asked, partial=partial):
                 return 0
@@ -91,7 +91,7 @@ def ask_people(at: AtDesk, *, wait: bool, partial: bool = False) -> int:
 
 
 def _may_go_on(at: AtDesk, asked: Asked, *, partial: bool) -> bool:
-    waiting = len(asked.open_in(at.number))
+    waiting = len(asked.due_in(at.number))
     done = asked.is_done(at.number, at.project.task.desk.enough) or (partial and _answered(asked, at.number) > 0)
     if done and waiting:
         at.say_once(f"  going on: {waiting} records stay open at the desk, and count when they are answered")

@@ -13,6 +13,7 @@ from loop.view import agreed
 from prompts.likelihood import choice_of
 from prompts.render import fill
 from prompts.windows import WINDOW_TOKENS, windows_of
+from stillhouse.label_mapping import is_open
 from stillhouse.records import Item
 from stillhouse.settings import Teacher
 from stillhouse.store import STORE_FILE, Store
@@ -162,7 +163,7 @@ def _done(project: Project) -> _Done:
     with Store(project.folder, read_only=True) as store:
         answers, votes = store.answers(), store.votes()
         return _Done(
-            voted=frozenset((vote.item_id, vote.source) for vote in votes),
+            voted=frozenset((vote.item_id, vote.source) for vote in votes if not is_open(vote)),
             both_orders=Counter(vote.source for vote in votes if BOTH_ORDERS in vote.prompt_id),
             shown=frozenset(vote.source for vote in votes if vote.demonstrations),
             picked=frozenset(pick.item_id for pick in store.picks()),

@@ -11,8 +11,10 @@ from kinds.registry import kind_of
 from serving.items import ReadItems, read_items, same
 from serving.values import read_values
 from stillhouse.errors import InputError, StoreError, TaskError
+from stillhouse.label_changes import LabelSet
 from stillhouse.records import Item, Value
-from stillhouse.store import Store
+from stillhouse.schemas import Schema
+from stillhouse.store import SCHEMA_HASH, Store
 from stillhouse.task import Task
 from stillhouse.task_file import load_task
 from teacher.prices import PriceTable, load_prices
@@ -40,6 +42,22 @@ class Project:
     @property
     def features(self) -> Path:
         return self.folder / "features"
+
+    @property
+    def file_desk(self) -> Path:
+        return self._of_labels("desk")
+
+    @property
+    def beliefs(self) -> Path:
+        return self._of_labels("beliefs")
+
+    def in_folder_of_labels(self, name: str) -> Path:
+        """Labels that changed have folders of their own, as they have a dataset of their own in Argilla."""
+        return self.folder / f"{name}-{self.task.schema_hash()}"
+
+    def _of_labels(self, name: str) -> Path:
+        own = self.in_folder_of_labels(name)
+        return own if own.exists() else self.folder / name
 
     @property
     def argilla_home(self) -> Path:
@@ -87,17 +105,37 @@ def project_of(folder: Path) -> Project:
 
 
 def same_task(project: Project, store: Store) -> None:
-    """The labels' order is the order of every number in the store: it must not change under a run."""
+    """The labels' order is the order of every number in the store: under a run they change by `stillhouse relabel` alone."""
+    check_labels(project, store)
     wanted = project.task.schema_hash()
-    found = store.note("schema", wanted)
-    if found != wanted:
+    if not store.schemas():
+        store.add_first_schema(Schema(wanted, LabelSet.of(project.task)))
+    store.write_note(SCHEMA_HASH, wanted)
+
+
+def check_labels(project: Project, store: Store) -> None:
+    """Raises StoreError where task.toml has other labels than its run."""
+    wanted = project.task.schema_hash()
+    if store.note(SCHEMA_HASH, wanted) != wanted:
         raise StoreError(
-            f"the run in {project.folder} was begun with other labels",
+            f"the run in {project.folder} has other labels than its task",
             expected="the labels of task.toml as they were",
             found="labels were added, removed, renamed or reordered",
-            fix="start a new run: stillhouse run TASK --run NEW_FOLDER",
+            fix=f"say what became of them: stillhouse relabel {project.folder} --help; or start a new run: "
+            "stillhouse run TASK --run NEW_FOLDER",
         )
-    store.write_note("schema", wanted)
+
+
+def rounds_before(store: Store) -> int:
+    """How many rounds were finished before the labels became what they are: what those rounds left has other columns."""
+    schemas = store.schemas()
+    return schemas[-1].rounds if schemas else 0
+
+
+def same_meaning_since(store: Store) -> int:
+    """The first round whose labels mean what they mean now: to rename and to merge them changes no meaning."""
+    changed = [s.rounds for s in store.schemas() if s.changes is not None and not s.changes.exact]
+    return max(changed, default=0)
 
 
 def prices_of(project: Project) -> PriceTable:

@@ -3,6 +3,7 @@
 What to do next is read off the store and the run's folder, never remembered: a killed run is repeated and goes on.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,11 +25,21 @@ from loop.learn import Recipe, Trained, base_of, features_of, recipe_of, train
 from loop.library import library_of
 from loop.people_asked import AtDesk, ask_people
 from loop.progress import Display
-from loop.project import Gold, Project, read_gold, read_known_labels, read_pool, same_task
+from loop.project import (
+    Gold,
+    Project,
+    read_gold,
+    read_known_labels,
+    read_pool,
+    rounds_before,
+    same_meaning_since,
+    same_task,
+)
 from loop.risk import audit_words, judges_of, taught_view
 from loop.teach import ask_teachers, ask_with_examples
 from loop.view import Corpus, View, opinion_of_votes, view_of, votes_of
 from serving.student import inputs_of
+from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
 from stillhouse.records import Item, RoundRecord, Value
 from stillhouse.store import Store
@@ -174,7 +185,7 @@ def _learn(loop: Loop, number: int) -> Decision:
         human_labels=len(view.labels) + asked.checks,
         unanswered=sum(item.id not in asked.pick_of for item in loop.items),
         delivered=delivered,
-        changed=_changed(loop.project, view, number),
+        changed=_changed(loop, view, number),
     )
     decision = decide(loop.project.task, standing)
     recipe = recipe_of(loop.project, last=decision.stop)
@@ -218,7 +229,17 @@ def _show_examples(loop: Loop, number: int) -> None:
 
 
 def last_round_of(loop: Loop, number: int) -> None:
-    """What a finished round left, for a report after the fact: the student is loaded, not trained."""
+    """What a finished round left, for a report after the fact: the student is loaded, not trained.
+
+    Raises InputError where the labels have changed since: no student has learned the new ones yet.
+    """
+    if number < rounds_before(loop.store):
+        raise InputError(
+            "the labels have changed since the last round",
+            expected="a round with the new labels",
+            found=f"{number + 1} rounds with other labels",
+            fix=f"stillhouse run {loop.project.task_path} --run {loop.project.folder}",
+        )
     view = loop.view()
     recipe = recipe_of(loop.project, last=loop.store.rounds()[number].decision == "stop")
     student = _taught(loop, view, number, recipe)
@@ -270,7 +291,8 @@ def _choose(loop: Loop, number: int) -> None:
     task = loop.project.task
     asked, size = loop.asked, task.selection.batch
     if task.budget.human_labels is not None:
-        size = min(size, task.budget.human_labels - len(view.labels) - asked.checks)
+        left = task.budget.human_labels - len(view.labels) - asked.checks
+        size = min(size, math.ceil(left / (1 + task.desk.second_opinions)))  # the rest is for second opinions
     if is_audit(loop.project, view, number) and not agree(loop.project, view):
         loop.display.line(f"  {audit_words(loop.project, size)}")
     elif is_audit(loop.project, view, number):
@@ -287,23 +309,31 @@ def _choose(loop: Loop, number: int) -> None:
 
 def _ask_people(loop: Loop, number: int, *, wait: bool, partial: bool) -> None:
     """What the round picked is answered, or `loop.waiting` records still wait."""
+    _believe_in_new_labels(loop, number)
     _choose(loop, number) if loop.last is not None else _choose_late(loop, number)
-    loop.waiting = len(loop.asked.open_in(number))  # also where this is interrupted: people go on at the desk
+    loop.waiting = len(loop.asked.due_in(number))  # also where this is interrupted: people go on at the desk
     at = AtDesk(loop.project, loop.store, loop.desk, loop.display, loop.corpus, loop.base, loop.known, number)
     loop.waiting = ask_people(at, wait=wait, partial=partial)
 
 
 def _choose_late(loop: Loop, number: int) -> None:
     """A run was killed between the round's record and its batch: look again and choose as it would have."""
-    if not loop.store.picks(number):
+    if not loop.store.picks(number) and number != rounds_before(loop.store):
         last_round_of(loop, number - 1)
         _choose(loop, number)
 
 
-def _changed(project: Project, view: View, number: int) -> float | None:
-    """Share of delivered labels that differ from those `patience` rounds ago."""
-    earlier = number - project.task.stop.patience
-    before = kept(project, f"belief-{earlier:02d}") if earlier >= 0 else None
+def _believe_in_new_labels(loop: Loop, number: int) -> None:
+    """Where labels have changed since the last round, what is suggested comes from what teachers say in the new ones."""
+    name = f"belief-{number - 1:02d}"
+    if number == rounds_before(loop.store) and kept(loop.project, name) is None:
+        keep(loop.project, name, loop.view().belief.out_of_fold)
+
+
+def _changed(loop: Loop, view: View, number: int) -> float | None:
+    """Share of delivered labels that differ from those `patience` rounds ago; None where labels meant something else."""
+    earlier = number - loop.project.task.stop.patience
+    before = kept(loop.project, f"belief-{earlier:02d}") if earlier >= same_meaning_since(loop.store) else None
     if before is None or before.shape != view.belief.probs.shape:
         return None
     kind, corpus = view.kind, view.corpus

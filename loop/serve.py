@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loop.labeller import Asking, student_folder
+from loop.labeller import Asking, kind_of_student, student_folder
 from loop.project import project_of
 from serving.api import Limits, create_app
 from serving.service import Serving
@@ -48,16 +48,17 @@ def serve_with(
         )
     project = project_of(folder)
     where = asking.student or student_folder(project)
+    kind = kind_of_student(project, where, cascade=asking.cascade)
     with asking.steps(project, waited_for=True) as steps:
         what = Serving(
-            student=labeller_of(where, project.kind),
-            kind=project.kind,
+            student=labeller_of(where, kind),
+            kind=kind,
             model_id=model_id_in(where),
             threshold=asking.threshold,
             cascade=steps.cascade if steps else None,
             threads=threads,
         )
-        if project.kind.per_text:
+        if kind.per_text:
             what.student.predict(
                 what.student.prepare([Item("", "ready")])
             )  # what is made at the first call is made now

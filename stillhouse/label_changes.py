@@ -28,6 +28,11 @@ class Changes:
     add: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     remove: frozenset[str] = frozenset()
 
+    @property
+    def exact(self) -> bool:
+        """Whether each label of before is one label now, and no other is there."""
+        return not (self.split or self.add or self.remove)
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "remove": sorted(self.remove)}
 
