@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from loop import cli_student
+from loop import cli_people, cli_student
 from loop.cli_argilla import argilla_app
+from loop.cli_guidelines import guidelines_app
+from loop.cli_relabel import relabel
 from loop.cli_student import export_app, jobs_app
 from loop.flags import (
     Address,
@@ -38,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(argilla_app, name="argilla")
 app.add_typer(export_app, name="export")
+app.add_typer(guidelines_app, name="guidelines")
 app.add_typer(jobs_app, name="jobs")
 
 
@@ -199,7 +202,12 @@ def teach(
 def run_(
     task: TaskFile,
     run: RunOption = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for people instead of ending with code 10.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for people and go on by itself, instead of ending with code 10.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Go on now, with what people have answered of the batch.")
+    ] = False,
     keep_argilla: Annotated[bool, typer.Option("--keep-argilla", help="Leave the embedded Argilla up.")] = False,
     on: On = None,
     address: Address = "",
@@ -210,18 +218,23 @@ def run_(
 ) -> None:
     """Rounds until quality levels off. Kill it when you like and repeat it: nothing paid for is asked again.
 
-    With --on, students are taught there, and teachers under vLLM asked there; all else stays in this process.
+    With --on, students are taught there, and teachers under vLLM asked there; all else stays in this process. What a batch
+    leaves open with --partial stays open at the desk, and counts when it is answered.
 
     Examples:
         stillhouse run examples/helpdesk/team.toml --run runs/demo
 
         stillhouse run mytask/task.toml --wait
 
+        stillhouse run mytask/task.toml --partial
+
         stillhouse run mytask/task.toml --on modal --gpu H100
 
     """
     where = (on, address, gpu, deployed)
-    _run(task, run, where, most=None, wait=wait, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+    _run(
+        task, run, where, most=None, wait=wait, partial=partial, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet
+    )
 
 
 @app.command(name="round")
@@ -243,7 +256,7 @@ def round_(
 
     """
     where = (on, address, gpu, deployed)
-    _run(task, run, where, most=1, wait=False, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
+    _run(task, run, where, most=1, keep_argilla=keep_argilla, as_json=as_json, quiet=quiet)
 
 
 def _run(
@@ -252,7 +265,8 @@ def _run(
     where: tuple[On, str, str, bool],
     *,
     most: int | None,
-    wait: bool,
+    wait: bool = False,
+    partial: bool = False,
     keep_argilla: bool,
     as_json: bool,
     quiet: bool,
@@ -263,7 +277,9 @@ def _run(
     with clear_errors():
         on, address, gpu, deployed = where
         place = None if on is None else Where(on, 1, address, gpu, deployed)
-        result = run_task(task, run, most=most, wait=wait, keep_argilla=keep_argilla, quiet=quiet, where=place)
+        result = run_task(
+            task, run, most=most, wait=wait, partial=partial, keep_argilla=keep_argilla, quiet=quiet, where=place
+        )
         say(result.summary, result.text, as_json=as_json)
         if result.waiting:
             raise typer.Exit(WAITING_EXIT_CODE)
@@ -313,8 +329,10 @@ def reparse(run: RunFolder, as_json: Json = False, quiet: Quiet = False) -> None
         say(found.to_json(), found.text(), as_json=as_json)
 
 
+app.command()(relabel)
 app.command()(cli_student.label)
 app.command()(cli_student.serve)
+app.command()(cli_people.people)
 
 
 if __name__ == "__main__":

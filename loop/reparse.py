@@ -12,11 +12,12 @@ from kinds.kind import Kind
 from loop.privacy import forms_as_asked
 from loop.progress import Display, Step
 from loop.project import Project, project_of, read_gold, same_task
-from loop.teach import BOTH_ORDERS, CAPABILITIES
+from loop.teach import BOTH_ORDERS, CAPABILITIES, shown_again
 from prompts.candidates import candidates_frame, with_candidates
 from prompts.parse import Reading
 from prompts.render import Frame
 from stillhouse.errors import TeacherAuthError
+from stillhouse.label_mapping import CARRIED
 from stillhouse.ledger import BatchNote, StoredReply
 from stillhouse.records import Demonstration, Item, Vote
 from stillhouse.settings import Teacher
@@ -28,7 +29,6 @@ from teacher.prices import BudgetGuard
 from teacher.privacy import FormsOf, hide
 from teacher.privacy_table import Form
 from teacher.reading import read_replies
-from teacher.ways import Shown
 
 VOTES_A_BLOCK = 1_000
 NOWHERE = "http://127.0.0.1:9/v1"  # nothing is sent there
@@ -40,6 +40,7 @@ OTHER_PROMPT = "asked with a prompt that is no more"
 NO_KEY = "asked in several calls, which cannot be told apart without the teacher's key in the environment"
 NOT_PROBED = "asked in several calls, of a teacher that nobody has probed"
 OTHER_TEACHER = "teacher no longer in the task"
+OTHER_LABELS = "said of labels that have changed since"
 
 
 @dataclass(slots=True)
@@ -166,6 +167,8 @@ class _Teacher:
             vote, item, reply = one.vote, one.item, one.reply
             if item is None or reply is None:
                 tally.left[NO_ITEM if item is None else NO_REPLY] += 1
+            elif CARRIED in vote.findings:
+                tally.left[OTHER_LABELS] += 1
             elif reply.item_id in self._often:
                 several[item.id] = vote, item
             else:
@@ -176,8 +179,9 @@ class _Teacher:
                     yield vote, _with(vote, hidden.reading(item.id, reading))
         votes, why = self._as_asked(list(several.values()))
         for item_id, (vote, _) in several.items():
-            if item_id in votes:
-                yield vote, replace(votes[item_id], cost_usd=vote.cost_usd)
+            # An item may also have been asked by guidelines that came later, or were only tested: those are other votes.
+            if item_id in votes and votes[item_id].prompt_id == vote.prompt_id:
+                yield vote, replace(votes[item_id], cost_usd=vote.cost_usd, guidelines=vote.guidelines)
             else:
                 tally.left[why] += 1
 
@@ -219,21 +223,11 @@ class _Teacher:
                     budget=BudgetGuard(None),
                     capabilities=dict(self._capabilities),
                     forms_of=self._forms_of,
-                    more=self._shown([vote for vote, _ in asked], both_orders=both),
+                    more=shown_again([vote for vote, _ in asked], self._answered, both_orders=both),
                 )
             except TeacherAuthError:
                 return {}, NO_KEY
         return {vote.item_id: vote for vote in votes}, OTHER_PROMPT
-
-    def _shown(self, votes: Sequence[Vote], *, both_orders: bool) -> Shown:
-        """What the votes' items were shown. People may have changed an answer that was an example: such a prompt is no more."""
-        candidates = {vote.item_id: vote.candidates for vote in votes if vote.candidates}
-        shown = {
-            vote.item_id: [self._answered[each] for each in vote.demonstrations if each in self._answered]
-            for vote in votes
-            if vote.demonstrations
-        }
-        return Shown(shown, candidates, both_orders)
 
     @cached_property
     def _answered(self) -> dict[str, Demonstration]:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kinds.kind import Kind
+from loop.guidelines import noted
 from loop.privacy import forms_of_run
 from loop.progress import Display
 from loop.project import Project, prices_of
 from prompts.likelihood import local_name
+from stillhouse.label_mapping import is_open
+from stillhouse.ledger import Ledger
 from stillhouse.records import Demonstration, Item, Vote
 from stillhouse.settings import Teacher
 from stillhouse.store import Store
@@ -40,6 +43,7 @@ class Turn:
     guard: BudgetGuard
     capabilities: dict[str, Any]
     elsewhere: "Elsewhere | None" = None
+    ledger: Ledger | None = None  # who keeps the replies and votes, if not the store
 
     def ask(self, teacher: Teacher, items: Sequence[Item], more: Shown = NOTHING_MORE, why: str = "") -> None:
         """Votes on the items, in the store. Raises TeacherError or BudgetError; what arrived until then is kept."""
@@ -54,7 +58,7 @@ class Turn:
                 items,
                 self.project.task,
                 address,
-                self.store,
+                self.ledger or self.store,
                 budget=self.guard,
                 progress=_told(bar),
                 capabilities=self.capabilities,
@@ -71,15 +75,17 @@ class Turn:
         return reachable(self.project, teacher, self.everything)
 
     def votes(self, teacher: Teacher) -> dict[str, Vote]:
-        """The teacher's votes on the items, by their ids."""
+        """The teacher's votes on the items, by their ids, without those that are to be asked for again."""
         wanted = {item.id for item in self.everything}
-        found = (vote for vote in self.store.votes() if vote.source == teacher.name and vote.item_id in wanted)
+        votes = (vote for vote in self.store.votes() if not is_open(vote))
+        found = (vote for vote in votes if vote.source == teacher.name and vote.item_id in wanted)
         return {vote.item_id: vote for vote in found}
 
 
 def turn_of(
     project: Project, store: Store, items: Sequence[Item], display: Display, elsewhere: "Elsewhere | None" = None
 ) -> Turn:
+    noted(project, store)
     guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd(), store.in_doubt_usd())
     return Turn(project, store, display, items, guard, store.note(CAPABILITIES, {}), elsewhere)
 
@@ -93,11 +99,12 @@ def ask_teachers(
     elsewhere: "Elsewhere | None" = None,
 ) -> None:
     """After this every item has a vote of every teacher that shows no examples, except where a recording does not know it.
+    A vote that changed labels have left open counts as none.
 
     Without a library all labels are shown, however many. Raises TeacherError or BudgetError; what arrived until then is in
     the store, and a repeat goes on from there.
     """
-    voted = {(vote.item_id, vote.source) for vote in store.votes()}
+    voted = {(vote.item_id, vote.source) for vote in store.votes() if not is_open(vote)}
     turn = turn_of(project, store, items, display, elsewhere)
     for teacher in project.task.teachers:
         missing = [item for item in items if (item.id, teacher.name) not in voted]
@@ -196,6 +203,17 @@ def most_doubted(kind: Kind, items: Sequence[Item], votes: Mapping[str, Vote], c
     ranked = sorted(items, key=lambda item: (-doubt(item), item.id))[: max(count, 0)]
     chosen = {item.id for item in ranked}
     return [item for item in items if item.id in chosen]
+
+
+def shown_again(votes: Sequence[Vote], answered: Mapping[str, Demonstration], *, both_orders: bool) -> Shown:
+    """What the votes' items were shown. People may have changed an answer that was an example: such a prompt is no more."""
+    candidates = {vote.item_id: vote.candidates for vote in votes if vote.candidates}
+    shown = {
+        vote.item_id: [answered[each] for each in vote.demonstrations if each in answered]
+        for vote in votes
+        if vote.demonstrations
+    }
+    return Shown(shown, candidates, both_orders)
 
 
 def _ids(shown: Mapping[str, Sequence[Demonstration]], item: Item) -> tuple[str, ...]:

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from loop.costs import ToAsk, check_cost
 from loop.progress import Display
-from loop.project import Project, prices_of
-from loop.teach import CAPABILITIES, waits_for
+from loop.project import Project
+from loop.teach import waits_for
 from prompts.candidates import few_of_many
-from stillhouse.errors import BudgetError, InputError
+from stillhouse.errors import InputError
 from stillhouse.records import Item
 from stillhouse.settings import Teacher
 from stillhouse.store import Store
-from teacher.capabilities import capabilities_from_json, memory_key
-from teacher.prices import BudgetGuard, estimate
 
 if TYPE_CHECKING:
     from loop.library import Library
@@ -122,22 +121,9 @@ def settled(
 def check_money(project: Project, store: Store, items: Sequence[Item], display: Display) -> None:
     """What asking will cost is said first; BudgetError where even the least of it is more than there is."""
     voted = {(vote.item_id, vote.source) for vote in store.votes()}
-    capabilities, prices = store.note(CAPABILITIES, {}), prices_of(project)
-    least = 0.0
-    for teacher in project.task.teachers:
-        missing = [item for item in items if (item.id, teacher.name) not in voted]
-        if not missing or teacher.by_likelihood or teacher.recording is not None:
-            continue
-        stored = capabilities.get(memory_key(teacher))
-        known = None if stored is None else capabilities_from_json(stored)
-        found = estimate(missing, project.task, teacher, rng=project.rng("plan"), known=known, table=prices)
-        display.line(f"  teacher {teacher.name}: {found.sentence()}")
-        least += found.cost_lo_usd or 0.0
-    guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd(), store.in_doubt_usd())
-    if least > max(guard.left_usd, 0.0):
-        raise BudgetError(
-            "the trial costs more than is left",
-            expected=f"at least ${least:.2f} for {len(project.task.teachers)} teachers on {len(items):,} items",
-            found=f"${max(guard.left_usd, 0.0):.2f} left of ${guard.cap_usd:.2f}",
-            fix="raise budget.teacher_usd, or try fewer settings; nothing was sent",
-        )
+    wanted = [
+        ToAsk(f"teacher {teacher.name}", project.task, teacher, missing)
+        for teacher in project.task.teachers
+        if (missing := [item for item in items if (item.id, teacher.name) not in voted])
+    ]
+    check_cost(project, store, wanted, display, "the trial", "try fewer settings")
