@@ -179,8 +179,10 @@ class OpenQueue:
 
     def _with_versions(self, dataset: Mapping[str, Any], versions: list[list[str]]) -> dict[str, Any]:
         metadata = {**(dataset.get("metadata") or {}), _VERSIONS: versions}
-        path = f"/datasets/{dataset['id']}"
-        return dict(self.api.call("PATCH", path, doing="noting the guidelines", body={"metadata": metadata}))
+        path, doing = f"/datasets/{dataset['id']}", "noting the version of the guidelines"
+        # Argilla 2.8 changes metadata in place and then does not see that there is something to save: first away with it.
+        self.api.call("PATCH", path, doing=doing, body={"metadata": None})
+        return dict(self.api.call("PATCH", path, doing=doing, body={"metadata": metadata}))
 
 
 def guidelines_at(dataset: Mapping[str, Any], moment: dt.datetime) -> str:
