@@ -23,11 +23,12 @@ class Figure:
 
 
 def arguments(what: str) -> argparse.Namespace:
-    """--quick (under 50 s), --json OUT, --seeds N."""
+    """--quick (under 50 s), --json OUT, --seeds N, --minutes N."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--quick", action="store_true", help="a smaller measurement, under 50 s")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--seeds", type=int, default=None, help="how many repetitions")
+    parser.add_argument("--minutes", type=float, help="how long, where that is what is measured")
     parser.add_argument("--plot", type=Path, help="where to write the plot, where there is one (SVG)")
     return parser.parse_args()
 

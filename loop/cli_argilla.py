@@ -1,12 +1,15 @@
-"""The commands about the embedded Argilla of a run."""
+"""The commands about the Argilla of a run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loop.flags import Json, RunFolder, clear_errors, say
 
-argilla_app = typer.Typer(help="The embedded Argilla of a run: up, down, status, open.", no_args_is_help=True)
+argilla_app = typer.Typer(
+    help="The Argilla of a run: up, down, status, open, logs, backup, restore.", no_args_is_help=True
+)
 
 
 @argilla_app.command("up")
@@ -41,19 +44,17 @@ def argilla_down(run: RunFolder) -> None:
 
 @argilla_app.command("status")
 def argilla_status(run: RunFolder, as_json: Json = False) -> None:
-    """Whether the run's Argilla is up, and where.
+    """Whether the run's Argilla is up, its version, and what is pending; also of a server that the task names.
 
     Example:
         stillhouse argilla status runs/demo
 
     """
-    from dataclasses import asdict
-
-    from argilla_setup.embedded import status as status_of_argilla
+    from loop.argilla_commands import state_of, state_text
 
     with clear_errors():
-        found = asdict(status_of_argilla(run / "argilla"))
-        say(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json=as_json)
+        state = state_of(run)
+        say(state, state_text(state, run), as_json=as_json)
 
 
 @argilla_app.command("open")
@@ -68,4 +69,63 @@ def argilla_open(run: RunFolder) -> None:
 
     with clear_errors():
         print(argilla_login(run, 0))
-        typer.launch(queue_link(run))
+        link = queue_link(run)
+        print(f"  queue: {link}")
+        typer.launch(link)
+
+
+@argilla_app.command("logs")
+def argilla_logs(
+    run: RunFolder,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last ones.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+) -> None:
+    """Print the end of the log of the run's Argilla.
+
+    Example:
+        stillhouse argilla logs runs/demo --follow
+
+    """
+    from loop.argilla_commands import log_of
+
+    with clear_errors():
+        for line in log_of(run, lines, follow=follow):
+            print(line, end="", flush=True)
+
+
+@argilla_app.command("backup")
+def argilla_backup(
+    run: RunFolder,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.", show_default=False)],
+    with_keys: Annotated[bool, typer.Option("--with-keys", help="Keep users' API keys in it.")] = False,
+) -> None:
+    """Copy what the run's Argilla holds, answers and users, to a file; it may run meanwhile.
+
+    API keys are replaced in the copy unless --with-keys; passwords are in it as hashes, so people log in as before.
+
+    Example:
+        stillhouse argilla backup runs/demo desk-friday.db
+
+    """
+    from argilla_setup.backup import back_up
+
+    with clear_errors():
+        back_up(run / "argilla", file, with_keys=with_keys)
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+@argilla_app.command("restore")
+def argilla_restore(
+    run: RunFolder, file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.", show_default=False)]
+) -> None:
+    """Put a backup in the place of what the run's Argilla holds; it must be down, and the old data are kept aside.
+
+    Example:
+        stillhouse argilla restore runs/demo desk-friday.db
+
+    """
+    from argilla_setup.backup import restore
+
+    with clear_errors():
+        kept = restore(run / "argilla", file)
+        print(f"restored; what was there before is in {kept}" if kept else "restored")
