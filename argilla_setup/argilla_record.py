@@ -36,6 +36,7 @@ from kinds.kind import Kind, Question
 from stillhouse.records import CharSpan, Item, Suggestion, Value
 
 _AROUND_CHARS = 120  # of the text on each side of what is asked about
+_DIGITS = 6  # of a vector: more than a cosine needs, and half of what would travel
 _SHOWABLE = ("https://", "http://", "data:")
 
 
@@ -51,7 +52,11 @@ def to_argilla(
         "metadata": _metadata(record),
         "suggestions": _suggestions(record.item, shown, kind, question_ids) if shown and record.way == "label" else [],
     }
-    return body | ({"vectors": {vectors: list(record.vector)}} if record.vector and vectors else {})
+    return body | (
+        {"vectors": {vectors: [round(number, _DIGITS) for number in record.vector]}}
+        if record.vector and vectors
+        else {}
+    )
 
 
 def assignment(record: DeskRecord) -> dict[str, Any]:

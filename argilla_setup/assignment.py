@@ -13,8 +13,8 @@ def deal(batch: Sequence[DeskRecord], annotators: Sequence[str], wanted: int = 1
     """The batch with each record assigned to `wanted` of the annotators, or to all that may answer it if they are fewer.
 
     Evenly, the hardest records too: from the least certain one on, each goes to who has the fewest so far, ties by a
-    draw of the item's own. The same batch is dealt the same way again. Records that are assigned already stay so, and
-    count; nobody gets what they must not answer.
+    draw of the item's own. The same batch is dealt the same way again, and its labels are whatever is asked in other ways
+    later. Records that are assigned already stay so, and count; nobody gets what they must not answer.
     """
     load = Counter(name for record in batch for name in record.assigned)
     dealt: dict[int, tuple[str, ...]] = {}
@@ -28,8 +28,9 @@ def deal(batch: Sequence[DeskRecord], annotators: Sequence[str], wanted: int = 1
     return [replace(record, assigned=dealt.get(at, record.assigned)) for at, record in enumerate(batch)]
 
 
-def _hardest_first(record: DeskRecord) -> tuple[float, str, str]:
-    return -record.uncertainty if math.isfinite(record.uncertainty) else math.inf, record.item_id, record.way
+def _hardest_first(record: DeskRecord) -> tuple[bool, float, str, str]:
+    hardness = -record.uncertainty if math.isfinite(record.uncertainty) else math.inf
+    return record.way != "label", hardness, record.item_id, record.way
 
 
 def _draw(item_id: str, name: str) -> bytes:

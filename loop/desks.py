@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import argilla_setup
+from argilla_setup.annotators import FILE as ANNOTATORS
+from argilla_setup.annotators import invite
 from argilla_setup.desk import Desk
 from argilla_setup.embedded import Connection, ensure_environment, up
 from argilla_setup.file_desk import FileDesk
@@ -75,7 +77,19 @@ class OpenDesk:
         from argilla_setup.argilla_desk import ArgillaDesk
 
         connection = connection_of(self.project, self._on_line)
-        return ArgillaDesk(connection.url, connection.api_key, self.project.task)
+        desk = ArgillaDesk(connection.url, connection.api_key, self.project.task)
+        self._invite(desk)
+        return desk
+
+    def _invite(self, desk: "ArgillaDesk") -> None:
+        """Whom the task names are made users of Argilla, unless experts are rehearsed in their place."""
+        settings = self.project.task.desk
+        people = list(dict.fromkeys((*settings.annotators, *settings.adjudicators)))
+        if not people or settings.rehearse:
+            return
+        folder = self.project.argilla_home if settings.kind == "embedded" else self.project.folder
+        if made := invite(desk, people, folder):
+            self._on_line(f"made the annotators {', '.join(made)}: their passwords are in {folder / ANNOTATORS}")
 
     def rehearse(self, known: Mapping[str, Value] | None) -> int:
         """Simulated experts answer all that is open from what they know; 0 where the task rehearses nobody."""

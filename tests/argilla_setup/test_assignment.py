@@ -63,3 +63,11 @@ def test_nothing_known_of_uncertainty_is_dealt_last() -> None:
     """An uncertainty that is no number breaks nothing."""
     dealt = deal([a_record("nan", uncertainty=float("nan")), *batch_of(2)], ("ann",))
     assert load(dealt) == {"ann": 3}
+
+
+def test_labels_are_dealt_as_before_when_other_opinions_are_asked_for() -> None:
+    """Nobody's queue changes hands because somebody else's answer surprised."""
+    batch = batch_of(9)
+    before = deal(batch, PEOPLE)
+    later = [asked_again(f"i{n}", "second", not_by=("ann",), uncertainty=0.99) for n in range(4)]
+    assert deal([*later, *batch], PEOPLE)[4:] == before
