@@ -14,7 +14,7 @@ from loop.learn import base_of
 from loop.library import library_of
 from loop.people import people_in
 from loop.progress import Display
-from loop.project import TASK_PATH, Project, open_project, project_of, read_gold, read_pool, same_task
+from loop.project import TASK_PATH, Project, check_labels, open_project, project_of, read_gold, read_pool, same_task
 from loop.run import Loop, Outcome, last_round_of, open_loop, run_rounds
 from loop.summary import (
     add_seconds,
@@ -88,6 +88,7 @@ def teach_task(task_path: Path, folder: Path | None, *, quiet: bool, where: Wher
     project, display = open_project(task_path, folder), Display(quiet=quiet)
     with elsewhere(where, project, display) as away, Store(project.folder) as store:
         store.write_note(TASK_PATH, str(project.task_path))
+        check_labels(project, store)
         items = read_pool(project)
         gold = read_gold(project, items)
         same_task(project, store)

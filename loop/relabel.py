@@ -108,6 +108,7 @@ def relabel(
     dry_run: bool = False,
     agreed: Callable[[Relabelling], bool] = lambda _: True,
     collect: Callable[[Project], Iterable[Answer]] | None = None,
+    opened: type[Store] = Store,
 ) -> Relabelling | None:
     """Give the run in `folder` the labels of its edited task.toml; None where `agreed`, which sees what will happen, says no.
 
@@ -120,7 +121,7 @@ def relabel(
     another command works on the run; DeskError where answers cannot be fetched.
     """
     project = project_of(folder)
-    with Store(project.folder, read_only=dry_run) as store:
+    with opened(project.folder, read_only=dry_run) as store:
         old = _before(project, store, before)
         moved = migration(old, LabelSet.of(project.task), changes)
         _check_new(project, store)

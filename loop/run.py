@@ -28,6 +28,7 @@ from loop.progress import Display
 from loop.project import (
     Gold,
     Project,
+    check_labels,
     read_gold,
     read_known_labels,
     read_pool,
@@ -97,6 +98,7 @@ def open_loop(
     """Everything a round needs: texts read and checked, teachers asked, features made. Raises before anything is paid
     where the input is wrong.
     """
+    check_labels(project, store)  # first: that gold has other labels now says less
     items = read_pool(project)
     gold = read_gold(project, items)
     known = read_known_labels(project, items)
