@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stillhouse.probabilities import Bools, Floats, blocks
 from stillhouse.records import Vote
+from stillhouse.task import RULES_SOURCE
 
 VOTE_FLOOR = 1e-4  # of a logarithm of votes
 
@@ -49,6 +50,18 @@ class VoteTable:
             return float("nan")
         top = np.stack([blocks(probs[both], self.block).argmax(axis=1) for probs in self.probs])
         return float((top == top[0]).all(axis=0).mean())
+
+    @property
+    def voice(self) -> str:
+        """What all of it together is called: the teacher, unless there are rules alone."""
+        return RULES_SOURCE if self.sources == (RULES_SOURCE,) else "teacher"
+
+    def of_teachers(self) -> "VoteTable":
+        """Without the rules (consensus.rules); where there are no teachers the table as it is."""
+        kept = [number for number, source in enumerate(self.sources) if source != RULES_SOURCE]
+        if not kept or len(kept) == len(self.sources):
+            return self
+        return VoteTable(tuple(self.sources[at] for at in kept), self.probs[kept], self.usable[kept], self.width)
 
     def rows(self, index: NDArray[np.intp]) -> "VoteTable":
         return VoteTable(self.sources, self.probs[:, index], self.usable[:, index], self.width)

@@ -42,13 +42,13 @@ def is_audit(project: Project, view: View, number: int) -> bool:
 
 def agree(project: Project, view: View) -> bool:
     """Whether the teacher's variants agree at the target accuracy."""
-    return view.corpus.votes.agreement() >= project.task.stop.target_accuracy
+    return view.corpus.votes.of_teachers().agreement() >= project.task.stop.target_accuracy
 
 
 def signals_of(view: View, student: Floats) -> Signals:
     """Why each item may need a person: doubt of belief and student, and where they or the teachers are apart."""
     corpus, probs = view.corpus, view.belief.out_of_fold
-    pairs = list(itertools.combinations(corpus.votes.probs, 2))[:MOST_PAIRS]
+    pairs = list(itertools.combinations(corpus.votes.of_teachers().probs, 2))[:MOST_PAIRS]
     apart = [corpus.disagreements(a, b) for a, b in pairs]
     return signals(
         corpus.doubts(probs),

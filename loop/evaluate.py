@@ -192,7 +192,7 @@ def certified(project: Project, view: View, picks: Sequence[Pick], unchecked: Co
 
 def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
     corpus, truths = gold.corpus, gold.gold.values
-    pooled = corpus.votes.pooled()
+    pooled = corpus.votes.of_teachers().pooled()
     return Judged(
         on=f"{len(truths)} gold items",
         truths=truths,
@@ -228,14 +228,15 @@ def _voices(view: View, votes: VoteTable, rows: NDArray[np.intp] | None) -> list
 
 
 def _heard(votes: VoteTable) -> list[tuple[str, VoteTable]]:
-    """All teachers pooled as one, then, if they are several, each by itself."""
+    """All teachers pooled as one, then, if they are several, each by itself; where there are none, the rules."""
+    votes = votes.of_teachers()
     anybody = votes.usable.max(axis=0, keepdims=True)
-    pooled = VoteTable(("teacher",), votes.pooled()[None], anybody, votes.width)
+    pooled = VoteTable((votes.voice,), votes.pooled()[None], anybody, votes.width)
     alone = [
         (f"teacher {name}", VoteTable((name,), votes.probs[at : at + 1], votes.usable[at : at + 1], votes.width))
         for at, name in enumerate(votes.sources)
     ]
-    return [("teacher", pooled), *(alone if len(alone) > 1 else [])]
+    return [(votes.voice, pooled), *(alone if len(alone) > 1 else [])]
 
 
 def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | None:
@@ -244,7 +245,7 @@ def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | N
     if not blind or view.belief.folds.max(initial=-1) < 0:
         return None
     chosen = [number for number, item in enumerate(view.items) if item.id in blind]
-    student, pooled = cross_fitted_student(view, project.task.student), view.corpus.votes.pooled()
+    student, pooled = cross_fitted_student(view, project.task.student), view.corpus.votes.of_teachers().pooled()
     part = _part(view.corpus, chosen)
     rows = np.concatenate([np.arange(r.start, r.stop) for r in map(view.corpus.layout.rows, chosen)]).astype(np.intp)
     student_rows = np.where(np.isnan(student[rows]), 1.0 / view.kind.width, student[rows])

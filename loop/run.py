@@ -37,8 +37,9 @@ from loop.project import (
     same_task,
 )
 from loop.risk import audit_words, judges_of, taught_view
+from loop.rules import table_of
 from loop.teach import ask_teachers, ask_with_examples
-from loop.view import Corpus, View, opinion_of_votes, view_of, votes_of
+from loop.view import Corpus, View, opinion_of_votes, view_of
 from serving.student import inputs_of
 from stillhouse.errors import InputError
 from stillhouse.probabilities import Floats
@@ -143,7 +144,7 @@ def gold_corpus_of(
     """Items that are only predicted: their votes stand for an opinion, and nobody asks how alike their texts are."""
     kind = project.kind
     layout = Layout.of(kind, items)
-    votes = votes_of(project, kind, layout, items, store.votes())
+    votes = table_of(project, kind, layout, items, store.votes())
     features = features_of(project, base, inputs_of(kind, items, layout), display, name)
     return Corpus(kind, tuple(items), layout, features, features, votes, votes.pooled())
 
@@ -298,7 +299,7 @@ def _choose(loop: Loop, number: int) -> None:
     if is_audit(loop.project, view, number) and not agree(loop.project, view):
         loop.display.line(f"  {audit_words(loop.project, size)}")
     elif is_audit(loop.project, view, number):
-        agreement = loop.corpus.votes.agreement()
+        agreement = loop.corpus.votes.of_teachers().agreement()
         loop.display.line(
             f"  the teacher's variants agree on {agreement:.1%}: the first batch is an audit, all of it random"
         )

@@ -175,7 +175,7 @@ def next_step(project: Project, outcome: Outcome) -> str:
 def instructive(loop: Loop, view: View) -> tuple[Instructive, ...]:
     """Where people most contradicted what was believed of the item without their answer."""
     reason = {pick.item_id: pick.reason for pick in loop.store.picks()}
-    teacher = view.corpus.decoded(view.corpus.votes.pooled())
+    teacher = view.corpus.decoded(view.corpus.votes.of_teachers().pooled())
     wrong = [int(number) for number in np.flatnonzero(view.answered & (view.unseen_error > 0))]
     wrong.sort(key=lambda n: (-round(float(view.unseen_error[n]), 3), _believed(view, n), view.items[n].id))
     return tuple(

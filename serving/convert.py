@@ -20,13 +20,18 @@ def load_convert(name: str, home: Path) -> Convert:
     The name stands in task.toml, so it is code of the team; nothing is ever imported that data names.
     Raises TaskError where it cannot be loaded.
     """
+    return load_function(name, home, "data.convert")
+
+
+def load_function(name: str, home: Path, setting: str) -> Callable[..., Any]:
+    """The function that a setting of task.toml names, as `load_convert` finds it. Raises TaskError."""
     module, _, function = name.partition(":")
     try:
         found = getattr(_module(module, home), function)
     except Exception as error:  # the team's code may raise anything, and nothing foreign may leave a command
-        raise TaskError([f"data.convert: {name!r} cannot be loaded: {_said(error)}"], where=str(home)) from error
+        raise TaskError([f"{setting}: {name!r} cannot be loaded: {said_by(error)}"], where=str(home)) from error
     if not callable(found):
-        raise TaskError([f"data.convert: expected a function, found {name!r}, which is none"], where=str(home))
+        raise TaskError([f"{setting}: expected a function, found {name!r}, which is none"], where=str(home))
     return found  # type: ignore[no-any-return]
 
 
@@ -35,7 +40,7 @@ def converted(convert: Convert, row: Row) -> tuple[Row, str]:
     try:
         made = convert(dict(row))
     except Exception as error:  # noqa: BLE001 - the team's code may raise anything: a problem of this row
-        return row, f"data.convert: {_said(error)}"
+        return row, f"data.convert: {said_by(error)}"
     if not isinstance(made, Mapping):
         return row, f"data.convert: expected a row (a dict), found {type(made).__name__}"
     return {**row, **made}, ""
@@ -59,6 +64,7 @@ def _module(name: str, home: Path) -> ModuleType:
         sys.path.remove(str(home))
 
 
-def _said(error: Exception) -> str:
+def said_by(error: Exception) -> str:
+    """An exception of the team's code in one line."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

@@ -150,6 +150,70 @@ class Teacher(Frozen):
         return self
 
 
+class Rule(Frozen):
+    r"""A rule of the team's own: where it fires it votes, elsewhere it abstains. What it is worth is estimated.
+
+    One of these says where. `keywords`: phrases, found as whole words. `keywords_file`: the same from a file, one a line (a
+    gazetteer). `regex`: where it matches, or only its first group if it has one. Of kinds that mark a text what is found
+    is marked. `match_case` is for these three. `python`: MODULE:FUNCTION beside task.toml, which is given an Item and
+    returns a value of the task's kind, or None. `column`: a column of `data.metadata` that holds a label, or nothing.
+
+    `label` is what the rule says: a label, a tag, or the name of a field (whose value is what is found, or what the
+    column holds); `labels` are several, of a single label one of them, of many labels all of them. `against`: none of them.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    label: str = ""
+    labels: tuple[str, ...] = ()
+    against: bool = False
+    keywords: tuple[str, ...] = ()
+    keywords_file: str | None = None
+    regex: str | None = None
+    python: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    column: str | None = None
+    match_case: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels, tags or the field that it is about; none where function or column say which."""
+        return (self.label,) if self.label else self.labels
+
+    @property
+    def searches(self) -> bool:
+        """Whether it looks for something in the text."""
+        return self.python is None and self.column is None
+
+    @field_validator("regex")
+    @classmethod
+    def _regex_compiles(cls, regex: str | None) -> str | None:
+        if regex is None:
+            return None
+        try:
+            empty = re.compile(regex).match("")
+        except re.error as error:
+            raise ValueError(f"rules: expected a regular expression, found {regex!r}: {error}") from error
+        if empty is not None:
+            raise ValueError(f"rules: {regex!r} matches nothing at all: expected at least one character")
+        return regex
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Rule":
+        ways = {"keywords": self.keywords, "keywords_file": self.keywords_file, "regex": self.regex}
+        ways |= {"python": self.python, "column": self.column}
+        found = [name for name, value in ways.items() if value]
+        if len(found) != 1:
+            raise ValueError(
+                f"rules: {self.name!r}: expected one of {', '.join(ways)}, found {' and '.join(found) or 'none'}"
+            )
+        if any(not keyword.strip() for keyword in self.keywords):
+            raise ValueError(f"rules: {self.name!r}: expected words in every keyword, found an empty one")
+        if self.label and self.labels:
+            raise ValueError(f"rules: {self.name!r}: expected label or labels, found both")
+        if self.match_case and not self.searches:
+            raise ValueError(f"rules: {self.name!r}: match_case is for keywords and regex, found {found[0]}")
+        return self
+
+
 class PrivacyPattern(Frozen):
     r"""What else is an id: where `regex` matches, or only its first group if it has one ("INC(\d+)")."""
 

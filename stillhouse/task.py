@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from stillhouse.settings import Budget, Data, Desk, Frozen, Privacy, Selection, Stop, Student, Teacher
+from stillhouse.settings import Budget, Data, Desk, Frozen, Privacy, Rule, Selection, Stop, Student, Teacher
 
 
 class Label(Frozen):
@@ -45,6 +45,8 @@ class FieldSpec(Frozen):
 
 KindName = Literal["single_label", "multi_label", "spans", "tokens", "roles", "fields"]
 LABEL_KINDS: frozenset[KindName] = frozenset({"single_label", "multi_label"})  # whose values are names of labels alone
+KINDS_FOR_RULES_ALONE: frozenset[KindName] = frozenset({"single_label", "tokens"})  # where to abstain is to say nothing
+RULES_SOURCE = "rules"  # what all rules together are called beside the teachers
 QUESTIONS: Mapping[KindName, str] = {
     "single_label": "Which label fits the text best?",
     "multi_label": "Which labels apply to the text?",
@@ -60,7 +62,8 @@ class Task(Frozen):
 
     `ordinal` says that the labels of a single_label task are steps of a scale, in their order. `overlapping` lets
     spans of different labels overlap. `fields` belong to the kind "fields" and stand in the place of labels. `question` is
-    that of the kind (QUESTIONS) unless the team writes its own.
+    that of the kind (QUESTIONS) unless the team writes its own. `rules` vote beside the teachers; for one label, or tags of
+    tokens, also without any.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -73,7 +76,8 @@ class Task(Frozen):
     fields: tuple[FieldSpec, ...] = ()
     labels: Annotated[tuple[Label, ...], Field(validate_default=True)] = ()
     data: Data
-    teachers: tuple[Teacher, ...]
+    rules: tuple[Rule, ...] = ()
+    teachers: Annotated[tuple[Teacher, ...], Field(validate_default=True)] = ()
     budget: Budget = Budget()
     student: Student = Student()
     selection: Selection = Selection()
@@ -105,14 +109,29 @@ class Task(Frozen):
             raise ValueError(f'data.{missing[0]}: expected the name of a column, because kind is "{kind}"')
         return data
 
+    @field_validator("rules")
+    @classmethod
+    def _rules_of_kind(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        kind = info.data.get("kind", "single_label")
+        parts = info.data.get("fields" if kind == "fields" else "labels")
+        data = info.data.get("data")
+        known = None if parts is None else {part.name for part in parts}
+        problems = _repeated("rules", [rule.name for rule in rules])
+        for rule in rules:
+            found = _rule_problems(rule, kind, known, None if data is None else data.metadata)
+            problems += [f"rules: {rule.name!r}: {problem}" for problem in found]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return rules
+
     @field_validator("teachers")
     @classmethod
     def _distinct_teachers(cls, teachers: tuple[Teacher, ...], info: ValidationInfo) -> tuple[Teacher, ...]:
-        problems = [] if teachers else ["teachers: expected at least one [[teachers]] table, found none"]
+        problems = [] if teachers else _without_teachers(info.data.get("rules"), info.data.get("kind", "single_label"))
         names = [teacher.name for teacher in teachers]
-        problems += [
-            f"teachers: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})
-        ]
+        if RULES_SOURCE in names and info.data.get("rules"):
+            problems.append(f"teachers: {RULES_SOURCE!r} is what the rules are called: expected another name")
+        problems += _repeated("teachers", names)
         if teachers and all(teacher.demonstrations for teacher in teachers):
             problems.append(
                 "teachers: expected one with demonstrations = 0: before people answer there is nothing to show"
@@ -171,6 +190,44 @@ class Task(Frozen):
         if self.kind != "single_label":
             parts += [self.kind, *(f"{f.name}/{f.type}/{f.many}/{'|'.join(f.choices)}" for f in self.fields)]
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def _repeated(table: str, names: list[str]) -> list[str]:
+    return [f"{table}: the name {n!r} is used twice" for n in sorted({n for n in names if names.count(n) > 1})]
+
+
+def _without_teachers(rules: tuple[Rule, ...] | None, kind: str) -> list[str]:
+    """What is wrong with a task that has no teachers; nothing where its rules (None: they have mistakes) will do."""
+    if rules == ():
+        return ["teachers: expected at least one [[teachers]] table, found none"]
+    if kind in KINDS_FOR_RULES_ALONE:
+        return []
+    alone = '" or "'.join(sorted(KINDS_FOR_RULES_ALONE))
+    return [
+        f'teachers: expected at least one [[teachers]] table: rules alone do for the kind "{alone}", found kind "{kind}"'
+    ]
+
+
+def _rule_problems(rule: Rule, kind: str, known: set[str] | None, columns: tuple[str, ...] | None) -> list[str]:
+    """What is wrong with one rule; `known` are labels or fields, `columns` the metadata, None where they have mistakes."""
+    part = "field" if kind == "fields" else "label"
+    needed = rule.searches or (kind == "fields" and rule.column is not None)
+    problems = []
+    if needed and not rule.names:
+        problems.append(f"expected {part}, found none")
+    if rule.names and not needed:
+        says = "the function" if rule.python else f"the column {rule.column!r}"
+        problems.append(f"expected no label, because {says} says which, found {', '.join(rule.names)}")
+    problems += [
+        f"{name!r} is not a {part} of the task" for name in rule.names if known is not None and name not in known
+    ]
+    if kind not in LABEL_KINDS and (rule.against or rule.labels):
+        problems.append(f'against and labels are for labels of a text, found kind "{kind}"')
+    if rule.column is not None and kind not in LABEL_KINDS | {"fields"}:
+        problems.append(f'a column holds what is said of the whole text, found kind "{kind}"')
+    if rule.column is not None and columns is not None and rule.column not in columns:
+        problems.append(f"the column {rule.column!r} is not among data.metadata; add it there")
+    return problems
 
 
 def _field_problems(fields: tuple[FieldSpec, ...], kind: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from stillhouse.errors import InputError, TaskError
-from stillhouse.settings import Budget, Data, Desk, Privacy, Selection, Stop, Student, Teacher
+from stillhouse.settings import Budget, Data, Desk, Privacy, Rule, Selection, Stop, Student, Teacher
 from stillhouse.task import FieldSpec, Label, Task, label_problems
 
 
@@ -105,6 +105,7 @@ def _guess(location: tuple[int | str, ...]) -> str:
         "labels": Label,
         "fields": FieldSpec,
         "data": Data,
+        "rules": Rule,
         "teachers": Teacher,
         "budget": Budget,
         "student": Student,
