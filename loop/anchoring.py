@@ -84,7 +84,7 @@ def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pic
             by_round.setdefault(pick.round, []).append(pick.item_id)
     for number, ids in by_round.items():
         probs = kept(project, f"belief-{number - 1:02d}")
-        if probs is None or len(probs) != len(layout.item_of):
+        if probs is None or probs.shape != (len(layout.item_of), len(kind.columns)):
             continue
         thresholds = kind.thresholds(probs)
         for item_id in ids:

@@ -21,8 +21,8 @@ from loop.people_agreement import (
     shared_items,
     with_others,
 )
-from loop.project import Project, project_of, read_pool
-from stillhouse.errors import StillhouseError
+from loop.project import Project, project_of, read_pool, same_meaning_since
+from stillhouse.errors import DeskError
 from stillhouse.measures import mean_score_interval
 from stillhouse.records import Answer, Interval, Item, Pick, Way
 from stillhouse.store import Store
@@ -136,22 +136,28 @@ def people_in(
     accuracy: Mapping[str, Interval] | None = None,
     link: str = "",
 ) -> People:
+    """What was believed before the labels came to mean something else says nothing of what would be suggested now."""
+    picks = [pick for pick in store.picks() if pick.round > same_meaning_since(store)]
     verified = frozenset(asking.item_id for asking in store.askings() if asking.way == "verify")
-    return people_of(project, items, store.picks(), store.answers(), accuracy=accuracy, verified=verified, link=link)
+    return people_of(project, items, picks, store.answers(), accuracy=accuracy, verified=verified, link=link)
 
 
 def link_of(project: Project) -> str:
-    """Where the items are that people differ on; empty where the desk is down: nothing is started to look at figures."""
-    if project.task.desk.kind == "files":
+    """Where open conflicts are to be decided; empty where the desk is down: nothing is started to look at figures."""
+    desk = project.task.desk
+    if desk.kind == "files":
         return str(project.folder / "desk")
+    from argilla_setup.argilla_desk import ArgillaDesk
     from argilla_setup.embedded import status
-    from loop.command import queue_link
+    from loop.desks import connection_of, say_nothing
 
-    if project.task.desk.kind == "embedded" and not status(project.argilla_home).healthy:
+    if desk.kind == "embedded" and not status(project.argilla_home).healthy:
         return ""
     try:
-        return queue_link(project.folder)
-    except StillhouseError:
+        connection = connection_of(project, say_nothing)
+        opened = ArgillaDesk(connection.url, connection.api_key, project.task)
+        return opened.link(way="adjudicate" if desk.adjudicators else "label")
+    except DeskError:
         return ""
 
 
