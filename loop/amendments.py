@@ -164,6 +164,10 @@ def _tried(version: Version) -> list[Tried]:
     return [Tried(**each) for each in version.evidence["items"]]
 
 
+def _asked(version: Version) -> list[tuple[str, Tried]]:
+    return [(name, each) for name in version.evidence["teachers"] for each in _tried(version)]
+
+
 def _keep(
     project: Project, store: Store, draft: Draft, after: Task, tried: Sequence[Tried], teachers: Sequence[Teacher]
 ) -> None:
@@ -212,23 +216,18 @@ def _live(task: Task, name: str | None) -> list[Teacher]:
 def _check_cost(
     project: Project, store: Store, teachers: Sequence[Teacher], arms: Sequence[Arm], version: str, display: Display
 ) -> None:
-    """Votes of the guidelines in force are there; of a draft that was tested before, too."""
+    """Votes of the guidelines in force are there; of a draft, and of the control, what was tested before."""
     present = project.task.guidelines_id()
     voted = {(vote.source, vote.item_id) for vote in store.votes() if vote.guidelines == present}
-    before = next((one for one in store.versions() if one.id == version and one.evidence), None)
-    asked = {one.item_id for one in _tried(before)} if before else set[str]()
+    tested = [one for one in store.versions() if one.evidence]
+    anew = {(name, item.item_id) for one in tested if one.parent == present for name, item in _asked(one)}
+    before = {(name, item.item_id) for one in tested if one.id == version for name, item in _asked(one)}
     wanted = [
-        ToAsk(f"{arm.why}, teacher {one.name}", arm.task, one, _fresh(arm, one, present, voted, asked))
+        ToAsk(f"{arm.why}, teacher {one.name}", arm.task, one, [i for i in arm.items if (one.name, i.id) not in there])
         for one in teachers
-        for arm in arms
+        for arm, there in zip(arms, (voted, anew, before), strict=True)
     ]
     check_cost(project, store, wanted, display, "the test", "test fewer items: --items")
-
-
-def _fresh(arm: Arm, teacher: Teacher, present: str, voted: set[tuple[str, str]], asked: set[str]) -> list[Item]:
-    if arm.task.guidelines_id() == present:
-        return [item for item in arm.items if (teacher.name, item.id) not in voted]
-    return [item for item in arm.items if item.id not in asked]
 
 
 def _said(

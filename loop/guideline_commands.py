@@ -73,8 +73,8 @@ class Found:
 
     def text(self, most: int) -> str:
         sides = [[each for each in self.clusters if each.between == side] for side in ("teacher", "people")]
-        found = f"{len(sides[0])} clusters of conflicts with the teacher, {len(sides[1])} between people"
-        half = f"{self.drafting} of {self.answers} answered items (the drafting half; the others are kept for tests)"
+        found = f"clusters of conflicts: {len(sides[0])} with the teacher, {len(sides[1])} between people"
+        half = f"{self.drafting} of {self.answers} answered items (the drafting half; the others are for tests)"
         lines = [f"{self.task}: {found}, in {half}"]
         for number, each in enumerate(self.clusters[:most], 1):
             lines += ["", f"{number}. {title(each)}", f"   {_sizes(each)}"]
@@ -268,7 +268,7 @@ def _agreements(project: Project, store: Store, library: Library, cluster: Clust
 
 
 def _sizes(cluster: Cluster) -> str:
-    parts = [f"{len(cluster.members)} answered items"]
+    parts = [f"{len(cluster.members)} answered {'item' if len(cluster.members) == 1 else 'items'}"]
     if cluster.between == "teacher":
         parts[0] += f", {cluster.blind} of them drawn at random"
         parts += [f"in the pool {_counted(cluster.pool)} (unbiased)"] if cluster.pool else []
