@@ -1,0 +1,115 @@
+"""How far the opinion, the suggestions, and sources together are to be trusted: what foretells left-out answers best."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from consensus.confusions import Confusions, Priors
+from consensus.judgements import Table, summed
+from stillhouse.probabilities import Floats, softmax
+
+OPINION_LIMITS, SUGGESTION_LIMITS = (0.0, 4.0), (0.0, 4.0)
+ALONE_LIMITS, GROUP_LIMITS = (0.05, 1.0), (0.05, 4.0)  # sources that stand alone may err together, but do not add
+ITERATIONS = 25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trust:
+    """`opinion` and `suggestion` are exponents of what was thought and shown, `bias` (w,) of the labels, `tempers` (t,)
+    exponents of the answers of sources that stand alone and of each group. `foretold` is the log-likelihood of answers,
+    each by all that its own group did not say.
+    """
+
+    opinion: float
+    suggestion: float
+    bias: NDArray[np.float64]
+    tempers: NDArray[np.float64]
+    foretold: float = float("nan")
+
+    @staticmethod
+    def before(table: Table, priors: Priors) -> "Trust":
+        tempers = np.ones(table.tempers)
+        tempers[0] = priors.temper
+        return Trust(1.0, 0.0, np.zeros(table.width), tempers)
+
+    def logits(self, table: Table) -> NDArray[np.float64]:
+        """(n, w): before any answer."""
+        return self.opinion * table.logs + self.suggestion * table.suggestion + self.bias
+
+    def posterior(self, table: Table, confusions: Confusions) -> NDArray[np.float64]:
+        """(n, w)."""
+        voices = table.voices(np.log(confusions.likelihood(table.judgements)))
+        weighed = self.tempers[table.cell_temper][:, None] * voices
+        return softmax(self.logits(table) + summed(table.cell_row, weighed, len(table.logs)))
+
+    def again(self, table: Table, confusions: Confusions, priors: Priors) -> "Trust":
+        """By the penalised likelihood of each answer given all but what its own group said (Besag 1975).
+
+        Only sources that stand alone (people) are foretold where there are any: models that err alike foretell each
+        other too well.
+        """
+        lesson = _Lesson.of(table, confusions)
+        if not len(lesson.share):
+            return self
+        centre = Trust.before(table, priors).flat()
+        limits = [OPINION_LIMITS, SUGGESTION_LIMITS, ALONE_LIMITS, *[GROUP_LIMITS] * (table.tempers - 1)]
+        limits += [(-np.inf, np.inf)] * table.width
+
+        def loss(x: Floats) -> tuple[float, Floats]:
+            value, slope = lesson.loss(x)
+            pull = priors.trust_strength * (x - centre)
+            return value + 0.5 * float(pull @ (x - centre)), slope + pull
+
+        options = {"maxiter": ITERATIONS}
+        x = minimize(loss, self.flat(), jac=True, method="L-BFGS-B", bounds=limits, options=options).x
+        ends = 2 + table.tempers
+        return Trust(float(x[0]), float(x[1]), x[ends:], x[2:ends], -lesson.loss(x)[0])
+
+    def flat(self) -> NDArray[np.float64]:
+        return np.concatenate([[self.opinion, self.suggestion], self.tempers, self.bias])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lesson:
+    """The answers that are foretold (a,): their likelihood (a, w) by true label, and what else is known of their rows:
+    opinion and suggestion (a, w), and what all other groups said (t, a, w), by temper.
+    """
+
+    likelihood: Floats
+    logs: Floats
+    suggestion: Floats
+    others: Floats
+    share: Floats
+
+    @staticmethod
+    def of(table: Table, confusions: Confusions) -> "_Lesson":
+        alone = table.cell_temper[table.cell] == 0
+        who = np.flatnonzero(alone) if alone.any() else np.arange(len(table.cell))
+        rows, cells = table.judgements.rows[who], table.cell[who]
+        likelihood = confusions.likelihood(table.judgements)
+        voices = table.voices(np.log(likelihood))
+        others = np.zeros((table.tempers, len(who), table.width))
+        for temper in range(table.tempers):
+            of = table.cell_temper == temper
+            others[temper] = summed(table.cell_row[of], voices[of], len(table.logs))[rows]
+        others[table.cell_temper[cells], np.arange(len(who))] -= voices[cells]
+        return _Lesson(likelihood[who], table.logs[rows], table.suggestion[rows], others, table.share[who])
+
+    def loss(self, x: Floats) -> tuple[float, Floats]:
+        """Minus the log-likelihood, and its slope. x: opinion, suggestion, tempers, bias."""
+        ends = 2 + len(self.others)
+        logits = x[0] * self.logs + x[1] * self.suggestion + x[ends:] + np.tensordot(x[2:ends], self.others, axes=1)
+        before = softmax(logits)
+        joint = before * self.likelihood
+        foretold = joint.sum(axis=1)
+        over = (before - joint / foretold[:, None]) * self.share[:, None]
+        slope = np.concatenate(
+            [
+                [(over * self.logs).sum(), (over * self.suggestion).sum()],
+                np.tensordot(self.others, over, axes=2),
+                over.sum(axis=0),
+            ]
+        )
+        return -float((self.share * np.log(foretold)).sum()), slope
