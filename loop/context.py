@@ -46,23 +46,16 @@ class Surroundings:
         units before; None for whoever answers blind.
         """
         at = self.corpus.number[item_id]
-        opinions = self._opinions(item_id) if way == "adjudicate" else []
         if believed is None:
-            return together([opinions, self._guidelines(at, ())])
+            return together([self._opinions(item_id) if way == "adjudicate" else [], self._guidelines(at, ())])
         found = self._candidates(believed)
-        lines = [self._candidate(name, probability) for name, probability in found] if way != "adjudicate" else []
-        refused = (
-            ["Somebody said no to what was suggested before."] if way == "label" and self._refused(item_id) else []
-        )
-        return together(
-            [
-                opinions,
-                refused,
-                ["**In question**", "", *lines] if lines else [],
-                self._guidelines(at, [name for name, _ in found]),
-                self._like_it(at),
-            ]
-        )
+        if way == "adjudicate":
+            before = self._opinions(item_id)
+        elif self._refused(item_id) and way == "label":
+            before = ["Somebody said no to what was suggested before."]
+        else:
+            before = ["**In question**", "", *(self._candidate(*each) for each in found)] if found else []
+        return together([before, self._guidelines(at, [name for name, _ in found]), self._like_it(at)])
 
     # -- candidates
 

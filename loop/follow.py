@@ -12,6 +12,7 @@ from selector.follow_up import adjudications, probability_of, second_opinions
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Asking, Pick, Suggestion
 
+ROUNDING = 1e-9  # a share of a batch may miss its whole number by this much
 # The probability of the likeliest value of each of these items, given all that is known of it; nan where that is not known.
 Leading = Callable[[Sequence[str]], Floats]
 
@@ -57,10 +58,7 @@ def _seconds(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
     settings, found = project.task.desk, list[Asking]()
     if not settings.second_opinions:
         return found
-    for number in sorted({pick.round for pick in asked.picks}):
-        alone = _answered_once(asked, asked.of_round(number))
-        if not alone:
-            continue
+    for number, alone in _answered_once(asked):
         ids, probability = [answer.item_id for answer in alone], _probabilities(project, corpus, alone, number)
         measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in ids])
         rows = second_opinions(
@@ -86,19 +84,27 @@ def _seconds(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
 
 
 def _still_to_ask(project: Project, asked: Asked, number: int) -> int:
-    """How many second opinions on targeted items the round has left."""
-    picks = asked.of_round(number)
+    """How many second opinions on targeted items the round has left, and the budget of people's answers."""
+    picks, budget = asked.of_round(number), project.task.budget.human_labels
     had = sum("second" in asked.ways(pick.item_id) for pick in picks if not is_measured(pick))
-    return int(project.task.desk.second_opinions * len(picks) + 1e-9) - had
+    share = int(project.task.desk.second_opinions * len(picks) + ROUNDING) - had
+    return share if budget is None else min(share, budget - len(asked.said) - asked.checks)
 
 
-def _answered_once(asked: Asked, picks: Sequence[Pick]) -> list[Answer]:
-    """The only answer of each item that has one, and was not asked for another opinion."""
+def _answered_once(asked: Asked) -> list[tuple[int, list[Answer]]]:
+    """By round the only answer of each item that has one and was not asked for another opinion.
+
+    Nothing of the time before labels changed: what was believed then is said in other labels.
+    """
     found = []
-    for pick in picks:
-        said = [answer for answer in asked.said.get(pick.item_id, ()) if answer.label is not None]
-        if len(said) == 1 and not {"second", "adjudicate"} & set(asked.ways(pick.item_id)):
-            found.append(said[0])
+    for number in sorted({pick.round for pick in asked.picks if pick.round > asked.relabelled}):
+        alone = []
+        for pick in asked.of_round(number):
+            said = [answer for answer in asked.said.get(pick.item_id, ()) if answer.label is not None]
+            if len(said) == 1 and not {"second", "adjudicate"} & set(asked.ways(pick.item_id)):
+                alone.append(said[0])
+        if alone:
+            found.append((number, alone))
     return found
 
 
@@ -145,8 +151,7 @@ def unchecked(project: Project, corpus: Corpus, asked: Asked) -> frozenset[str]:
     settings, found = project.task.desk, set[str]()
     if not settings.second_opinions:
         return frozenset()
-    for number in sorted({pick.round for pick in asked.picks}):
-        alone = _answered_once(asked, asked.of_round(number))
+    for number, alone in _answered_once(asked):
         probability = _probabilities(project, corpus, alone, number)
         found |= {a.item_id for a, p in zip(alone, probability, strict=True) if p < settings.second_below}
     open_still = {item for number in {p.round for p in asked.picks} for item, _ in asked.open_in(number)}
