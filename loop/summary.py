@@ -21,7 +21,7 @@ from loop.run import Loop, Outcome
 from loop.view import View, view_of
 from prompts.candidates import few_of_many
 from stillhouse.probabilities import Floats, blocks
-from stillhouse.records import Answer, Interval, RoundRecord, Value
+from stillhouse.records import Answer, Interval, RoundRecord
 from stillhouse.store import Store
 
 MOST_INSTRUCTIVE = 15
@@ -138,7 +138,10 @@ def headline(loop: Loop, view: View, evaluation: Evaluation, outcome: Outcome) -
     )
     lines = [first]
     for who, measures in (
-        ("The teacher alone reaches", evaluation.teacher),
+        (
+            f"The {view.corpus.votes.voice} alone {'reach' if view.corpus.votes.voice == RULES_SOURCE else 'reaches'}",
+            evaluation.teacher,
+        ),
         ("The student by itself reaches", evaluation.student),
     ):
         if measures is not None:
@@ -216,16 +219,6 @@ def random_reference(loop: Loop, view: View) -> tuple[tuple[int, float], ...]:
         scores = [view.kind.score(known[item.id], v) for item, v in zip(items, random.delivered, strict=True)]
         points.append((count, float(np.mean(scores))))
     return tuple(points)
-
-
-def agreement_between(answers: list[Answer]) -> tuple[int, int]:
-    """Pairs of answers to the same item, and how many of them agree."""
-    by_item: dict[str, list[Value]] = {}
-    for answer in answers:
-        if answer.label is not None:
-            by_item.setdefault(answer.item_id, []).append(answer.label)
-    pairs = [(a, b) for said in by_item.values() for i, a in enumerate(said) for b in said[i + 1 :]]
-    return len(pairs), sum(a == b for a, b in pairs)
 
 
 def _row(project: Project, before: RoundRecord | None, record: RoundRecord) -> RoundRow:
@@ -333,7 +326,6 @@ def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tup
     import importlib.metadata
 
     task, belief = loop.project.task, view.belief
-    pairs, same = agreement_between(loop.store.answers())
     facts = [
         ("Items in the pool", f"{len(loop.items):,}"),
         ("Teachers", ", ".join(f"{t.name} ({t.model})" for t in task.teachers)),
@@ -356,8 +348,6 @@ def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tup
     recall = recall_of_shown(loop.store.votes(), labels, task.stop.confidence) if few_of_many(task) else None
     if recall is not None:
         facts.append(("Right label among those shown", f"{recall.percent()} of {recall.on} on blind answers"))
-    if pairs:
-        facts.append(("Agreement between people", f"{same} of {pairs} pairs"))
     return tuple(facts)
 
 

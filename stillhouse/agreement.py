@@ -192,5 +192,6 @@ def _interval(
     value = float(statistic(per_item.sum(axis=0, keepdims=True))[0])
     if value > 1 - LEAST:
         return Interval(1.0, wilson(n, n, confidence)[0], 1.0, n, on, "Wilson score over the items")
-    found = bootstrap_interval(per_item, statistic, confidence=confidence, on=on, rng=rng)
+    rows, times = np.unique(per_item, axis=0, return_counts=True)
+    found = bootstrap_interval(rows, statistic, confidence=confidence, on=on, rng=rng, times=times)
     return Interval(value, found.lo, found.hi, n, on, found.method)

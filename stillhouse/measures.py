@@ -134,19 +134,22 @@ def bootstrap_interval(
     on: str,
     rng: np.random.Generator,
     draws: int = 1_000,
+    times: Ints | None = None,
 ) -> Interval:
     """A statistic of summed counts with the bias-corrected percentile bootstrap over items (Efron 1981).
 
     `counts` (n, m) are what each item adds; `statistic` maps sums (d, m) to values (d,). Items are drawn whole, so
     tokens or spans of one item may depend on each other as they like. Where all resamples agree (nothing is wrong, or
-    nothing right), Wilson's interval over the items stands in.
+    nothing right), Wilson's interval over the items stands in. `times` (n,) says of how many items each row holds: few
+    different ones are drawn faster.
     """
-    n = len(counts)
+    times = np.ones(len(counts), dtype=np.int64) if times is None else times
+    n = int(np.sum(times))
     if n == 0:
         raise ValueError("a statistic of no items")
     counts = np.asarray(counts, dtype=np.float64)
-    value = float(statistic(counts.sum(axis=0, keepdims=True))[0])
-    drawn = [rng.multinomial(n, np.full(n, 1 / n), size=min(100, draws)) @ counts for _ in range(max(draws // 100, 1))]
+    value = float(statistic((times @ counts)[None])[0])
+    drawn = [rng.multinomial(n, times / n, size=min(100, draws)) @ counts for _ in range(max(draws // 100, 1))]
     resampled = np.concatenate([statistic(sums) for sums in drawn])
     if resampled.max() - resampled.min() < 1e-12:
         lo, hi = wilson(round(min(max(value, 0.0), 1.0) * n), n, confidence)
