@@ -23,6 +23,7 @@ from prompts.candidates import few_of_many
 from stillhouse.probabilities import Floats, blocks
 from stillhouse.records import Answer, Interval, RoundRecord
 from stillhouse.store import Store
+from stillhouse.task import RULES_SOURCE
 
 MOST_INSTRUCTIVE = 15
 
