@@ -62,14 +62,13 @@ async def page_of(
 
 async def held_back(db: AsyncSession, dataset: Dataset, user_id: UUID) -> list[UUID]:
     """Records for which the people who hold them and those who have answered are enough."""
-    holders = _reservations.by_others(dataset.id, user_id)
+    people = _reservations.by_others(dataset.id, user_id)
     wanted = dataset.distribution["min_submitted"]
-    answers: dict[UUID, int] = {}
-    if wanted > 1 and holders:
-        submitted = (Response.record_id.in_(list(holders)), Response.status == ResponseStatus.submitted)
-        grouped = select(Response.record_id, func.count()).where(*submitted).group_by(Response.record_id)
-        answers = dict((await db.execute(grouped)).tuples().all())
-    return [record_id for record_id, count in holders.items() if count + answers.get(record_id, 0) >= wanted]
+    if wanted > 1 and people:
+        submitted = (Response.record_id.in_(list(people)), Response.status == ResponseStatus.submitted)
+        for record_id, who in (await db.execute(select(Response.record_id, Response.user_id).where(*submitted))).all():
+            people[record_id].add(who)  # a set: who has just answered may still hold it
+    return [record_id for record_id, who in people.items() if len(who) >= wanted]
 
 
 @SearchEngine.register("database")

@@ -5,14 +5,12 @@ queue answer the same records. In memory only: after a restart some records may 
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-HELD_AT_MOST = (
-    25  # by one person: the page holds up to 16 that are unanswered, and a batch of the second smallest size 25
-)
+# By one person: the page holds up to 16 that are unanswered, and a bulk page of the second smallest size 25.
+HELD_AT_MOST = 25
 HELD_S = 300.0  # since the person last asked for records or answered one
 
 
@@ -40,15 +38,15 @@ class Reservations:
         held = self._held.get(dataset_id, {}).get(user_id)
         return list(held.record_ids) if held is not None and held.queue == queue else []
 
-    def by_others(self, dataset_id: UUID, user_id: UUID) -> Counter[UUID]:
-        """How many other people at work hold a record."""
+    def by_others(self, dataset_id: UUID, user_id: UUID) -> dict[UUID, set[UUID]]:
+        """The records that other people at work hold, and who holds them."""
         now = self._clock()
-        return Counter(
-            record_id
-            for holder, held in self._held.get(dataset_id, {}).items()
-            if holder != user_id and held.until_s > now
-            for record_id in held.record_ids
-        )
+        holders: dict[UUID, set[UUID]] = {}
+        for holder, held in self._held.get(dataset_id, {}).items():
+            if holder != user_id and held.until_s > now:
+                for record_id in held.record_ids:
+                    holders.setdefault(record_id, set()).add(holder)
+        return holders
 
     def hold(
         self, dataset_id: UUID, user_id: UUID, queue: Hashable, served: Sequence[UUID], lost: Iterable[UUID]

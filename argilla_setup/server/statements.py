@@ -66,10 +66,9 @@ def holds(column: ColumnElement[Any], test: Filter) -> ColumnElement[bool]:
 
 def _bounded(column: ColumnElement[Any], compare: Callable[..., Any], bound: Any) -> ColumnElement[bool]:
     """Numbers are compared with numbers and text with text: to SQLite any text is above any number."""
-    is_text = func.typeof(column) == "text"
-    number = _number(bound)
+    is_text, number = func.typeof(column) == "text", _number(bound)
     as_number = and_(not_(is_text), compare(column, number)) if number is not None else false()
-    return or_(as_number, and_(is_text, compare(column, str(bound))))
+    return or_(as_number, and_(is_text, compare(column, bound))) if isinstance(bound, str) else as_number
 
 
 def _number(term: Any) -> float | None:

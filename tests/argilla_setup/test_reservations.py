@@ -36,7 +36,7 @@ def test_two_holders_are_two() -> None:
     reserved = Reservations()
     for person in (ANN, BEN):
         reserved.hold(DATASET, person, "queue", RECORDS[:1], lost=())
-    assert reserved.by_others(DATASET, UUID(int=4)) == {RECORDS[0]: 2}
+    assert reserved.by_others(DATASET, UUID(int=4)) == {RECORDS[0]: {ANN, BEN}}
 
 
 def test_it_lapses_for_others_and_comes_back_to_a_holder_who_thought_long() -> None:
