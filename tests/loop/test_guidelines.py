@@ -210,14 +210,21 @@ def test_what_cannot_be_shown_is_not_claimed(run: Run) -> None:
 
 
 def test_adopted_against_the_test_is_told_for_good(run: Run) -> None:
-    """--anyway is the user's right; the history says so. Without asking again, all votes stay under the older version."""
-    number, old = run.draft(RULE), run.version
+    """--anyway is the user's right; the history says so. Votes stay under the version they were given under, also when their
+    replies are read again and the same items have been asked by the new one.
+    """
+    number, old = run.draft(HARMFUL), run.version
+    with run.world.store() as store:
+        votes = store.votes()
+    run.said("test", number, "--quiet")
     run.said("adopt", number, "--write", "--anyway", "--reask", "none", "--quiet")
-    assert run.said("history")["versions"][-1]["how"] == f"adopted from draft {number} all the same (untested)"
-    assert set(run.votes().values()) == {old}
+    assert run.said("history")["versions"][-1]["how"] == f"adopted from draft {number} all the same (harms)"
+    assert run.version != old
     reparsed = json.loads(run.world.stillhouse("reparse", run.world.run, "--json").stdout)
-    assert reparsed["votes"] == ITEMS
-    assert set(run.votes().values()) == {old}
+    assert (reparsed["votes"], reparsed["changed"]) == (ITEMS, 0)
+    assert 0 < reparsed["read"] < ITEMS
+    with run.world.store() as store:
+        assert store.votes() == votes
 
 
 def test_a_test_that_cannot_be_paid_is_not_begun(run: Run) -> None:

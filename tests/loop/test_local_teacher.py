@@ -61,6 +61,7 @@ def test_votes_by_code_keep_what_lies_beside_the_codes(folder: Path) -> None:
     assert 0.0 < vote.residual == pytest.approx(1.0 - sum(vote.probs))
     assert (vote.origin, vote.status, vote.cost_usd) == ("likelihood", "ok", 0.0)
     assert vote.prompt_id == choice.common.prompt_id
+    assert vote.guidelines == task.guidelines_id()
 
 
 def test_votes_by_name_are_set_against_each_other(folder: Path) -> None:

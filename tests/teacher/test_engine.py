@@ -24,6 +24,7 @@ def test_votes_over_http_equal_the_recording(variant: str) -> None:
         votes = ask_about(300, teacher)
     assert [vote.item_id for vote in votes] == [item.id for item in items(300)]
     assert {(vote.status, vote.origin, vote.source) for vote in votes} == {("ok", "verbalised", variant)}
+    assert {vote.guidelines for vote in votes} == {TASK.guidelines_id()}
     assert same_as_recorded(votes, variant)
 
 
