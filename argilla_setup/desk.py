@@ -14,6 +14,12 @@ WHY: Mapping[str, str] = {
     "teacher_student": "two models disagree",
     "variants": "one model, asked in two ways, gave two answers",
 }
+TO_DO: Mapping[Way, str] = {
+    "label": "labels",
+    "verify": "yes or no",
+    "second": "second opinions",
+    "adjudicate": "decisions between opinions",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,12 @@ class Desk(Protocol):
     def link(self, annotator: str = "", way: Way = "label") -> str:
         """Where a person goes to answer, the least certain record first; `annotator`: what is assigned to them."""
         ...
+
+
+def links(desk: Desk) -> list[str]:
+    """Where each person finds what is open and theirs, a line for each and way; and where what is anybody's is."""
+    open_to = {(name, record.way) for record in desk.open() for name in record.assigned or ("",)}
+    return [f"{name or 'anybody'}, {TO_DO[way]}: {desk.link(name, way)}" for name, way in sorted(open_to)]
 
 
 def is_rehearsed(annotator: str) -> bool:

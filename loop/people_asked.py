@@ -3,8 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from argilla_setup.desk import links
 from loop.asked import Asked, asked_of, is_measured, to_keep
 from loop.context import Surroundings
 from loop.desk_records import records_of
@@ -85,9 +87,18 @@ def ask_people(at: AtDesk, *, wait: bool, partial: bool = False) -> int:
             if not wait:
                 return waiting
             if there:
-                at.say_once(f"  waiting for people: {at.desk.desk.link()}")
+                _say_where(at)
             pause_s = POLL_S if came else min(pause_s * SLOWER, LONGEST_POLL_S)
             at.sleep(pause_s)
+
+
+def _say_where(at: AtDesk) -> None:
+    """Where people go; a server that went meanwhile is spoken of at the next look."""
+    with suppress(DeskError):
+        at.say_once(f"  waiting for people: {at.desk.desk.link()}")
+        if at.project.task.desk.annotators:
+            for line in links(at.desk.desk):
+                at.say_once(f"    {line}")
 
 
 def _may_go_on(at: AtDesk, asked: Asked, *, partial: bool) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from argilla_setup.argilla_desk import ArgillaDesk
-from argilla_setup.desk import DeskRecord
+from argilla_setup.desk import DeskRecord, links
 from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
 from kinds.registry import kind_of
@@ -192,3 +192,17 @@ def test_argilla_shows_no_suggestion_and_no_reason_where_another_opinion_is_want
         shown = str(record)
     assert "delivery" not in shown
     assert "a second opinion, without seeing the first" in shown
+
+
+def test_everybody_is_told_where_their_open_records_are(desk_of: DeskOf) -> None:
+    """A line for each person and way, and one for what is anybody's; none for what is done."""
+    desk = desk_of(a_task(unique("links")))
+    anna = unique("anna")
+    batch = [a_record("a", assigned=(anna,)), a_record("b", assigned=("ben",)), a_record("c")]
+    desk.publish([*batch, asked_again("a", "verify", assigned=("ben",))])
+    Somebody(desk, anna).says("a", "billing")
+    assert links(desk) == [
+        f"anybody, labels: {desk.link()}",
+        f"ben, labels: {desk.link('ben')}",
+        f"ben, yes or no: {desk.link('ben', 'verify')}",
+    ]
