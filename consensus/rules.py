@@ -9,6 +9,7 @@ product is pooled with the teachers as one voice, however many rules there are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ SHARE_FLOOR = 1e-3
 ITERATIONS = 50
 
 
+def by_block(rows: NDArray[Any], width: int) -> NDArray[Any]:
+    """(m, g * width) -> (m, g, width), also where m is 0."""
+    return rows.reshape(len(rows), rows.shape[1] // width, width)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleVotes:
     """One rule's claims: of the units `rows` (m,), each once and in order, that in every block with any of `said` (m, k)
@@ -36,13 +42,13 @@ class RuleVotes:
 
     def claims(self, width: int) -> NDArray[np.bool_]:
         """(m, k): all columns of the blocks of which it says something."""
-        each = self.said.reshape(len(self.said), -1, width).any(axis=2)
+        each = by_block(self.said, width).any(axis=2)
         out: NDArray[np.bool_] = np.repeat(each, width, axis=1)
         return out
 
     def belief(self, opinion: Floats, width: int) -> NDArray[np.float64]:
         """(c,): how likely each of its claims is by an opinion (n, k) of the units."""
-        chance = np.where(self.said, opinion[self.rows], 0.0).reshape(len(self.rows), -1, width).sum(axis=2)
+        chance = by_block(np.where(self.said, opinion[self.rows], 0.0), width).sum(axis=2)
         out: NDArray[np.float64] = chance[self.claims(width)[:, ::width]]
         return out
 
@@ -104,7 +110,7 @@ def _product(
     at = [np.searchsorted(rows, vote.rows) for vote in votes]
     logs = np.tile(np.log(share), (len(rows), 1))
     for vote, p, local in zip(votes, worth, at, strict=True):
-        inside = np.where(vote.said, share, 0.0).reshape(len(vote.rows), -1, width).sum(axis=2)
+        inside = by_block(np.where(vote.said, share, 0.0), width).sum(axis=2)
         s = np.repeat(np.clip(inside, SHARE_FLOOR, 1.0 - SHARE_FLOOR), width, axis=1)
         gain = np.where(vote.said, np.log(p / s), np.log((1.0 - p) / (1.0 - s)))
         logs[local] += np.where(vote.claims(width), gain, 0.0)

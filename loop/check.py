@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from kinds.kind import Layout
 from loop.privacy import check_privacy
 from loop.project import Gold, Project, prices_of, read_gold, read_known_labels, read_pool_file
+from loop.rules import rule_votes
 from prompts.likelihood import choice_of, local_name
 from prompts.render import question_of
 from serving.items import ReadItems
@@ -66,6 +69,9 @@ def check_all(task_path: Path) -> dict[str, str]:
     ]
     if "student" not in broken:
         tried("student.base", lambda: find_base(_base(project)), Path())
+    fired: dict[str, str] = {}
+    if _rules_can_run(task, broken):
+        fired = tried("rules", lambda: _rules(project, pool.items), fired)
     hidden = tried("privacy", lambda: check_privacy(project), "")
     problems += _desk_problems(task)
     if problems:
@@ -76,7 +82,8 @@ def check_all(task_path: Path) -> dict[str, str]:
         "longest text": _longest(pool, task.student.max_tokens),
         "gold items": f"{len(gold.items):,}" if gold else "none: figures come from the blind random share",
         **_labels(task, gold),
-        "teachers": "; ".join(voices),
+        "teachers": "; ".join(voices) or "none: rules alone label first",
+        **fired,
         "privacy": hidden,
         "base": task.student.base,
         "desk": f"{task.desk.kind}{', rehearsed experts' if task.desk.rehearse else ''}",
@@ -180,6 +187,29 @@ def _teacher(project: Project, teacher: Teacher, items: list[Item]) -> str:
             [f"expected replies for items of the pool in {teacher.recording}, found none"], where=teacher.recording
         )
     return f"{teacher.name} (a recording that knows {share:.1%} of the pool)"
+
+
+def _rules_can_run(task: Task, broken: frozenset[str]) -> bool:
+    return bool(task.rules) and "rules" not in broken and _values_can_be_judged(task, broken)
+
+
+def _rules(project: Project, items: list[Item]) -> dict[str, str]:
+    """On how many items each rule fires. Raises TaskError where one fires on none: it is misspelt, or of no use."""
+    kind = project.kind
+    layout = Layout.of(kind, items)
+    votes = rule_votes(project, kind, layout, items)
+    if not items:
+        return {}
+    counts = {vote.name: len(np.unique(layout.item_of[vote.rows])) for vote in votes}
+    if silent := [name for name, count in counts.items() if not count]:
+        raise TaskError(
+            [f"{name!r} fires on no item of the pool: mend it or take it out" for name in silent], where="rules"
+        )
+    found = {"rules": "; ".join(f"{name} on {count / len(items):.1%}" for name, count in counts.items())}
+    everywhere = [name for name, count in counts.items() if count == len(items)]
+    if everywhere:
+        found["rules to look at"] = f"{', '.join(everywhere)}: on every item, which tells none from another"
+    return found
 
 
 def _desk_problems(task: Task) -> list[str]:

@@ -9,6 +9,7 @@ from loop import cli_people, cli_student
 from loop.cli_argilla import argilla_app
 from loop.cli_guidelines import guidelines_app
 from loop.cli_relabel import relabel
+from loop.cli_rules import rules
 from loop.cli_student import export_app, jobs_app
 from loop.flags import (
     Address,
@@ -333,6 +334,7 @@ app.command()(relabel)
 app.command()(cli_student.label)
 app.command()(cli_student.serve)
 app.command()(cli_people.people)
+app.command()(rules)
 
 
 if __name__ == "__main__":

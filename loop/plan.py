@@ -185,7 +185,9 @@ def _desk(project: Project) -> str:
 
 def _prompt(project: Project, done: _Done, item: Item) -> str:
     """As the first teacher will get it: by label codes where its logprobs are known to be given."""
-    teacher = next(each for each in project.task.teachers if not each.demonstrations)
+    teacher = next((each for each in project.task.teachers if not each.demonstrations), None)
+    if teacher is None:
+        return "none: the task has rules and no teacher"
     kind = project.kind
     if teacher.by_likelihood:
         choice = choice_of(project.task, teacher)

@@ -19,6 +19,7 @@ from loop.plots import (
     learning_curve,
     reliability_diagram,
 )
+from loop.rule_table import RuleTable
 from stillhouse.probabilities import Bools, Floats, Ints
 from stillhouse.records import Interval
 
@@ -86,6 +87,7 @@ class ReportData:
     a text has one label, and `confusion_on` says whose and on what; `reference` are
     (human labels, score) of random picks; `banners` say what is not the real thing. `decisions` is what reliability
     counts: items, where a text is one decision. `people` is who answered; `confidence` is that of intervals.
+    `rules` are the task's labelling rules, if it has any.
     """
 
     task_name: str
@@ -114,6 +116,7 @@ class ReportData:
     vote_status: Mapping[str, int] = field(default_factory=dict)
     people: People | None = None
     confidence: float = 0.95
+    rules: RuleTable | None = None
     model_card: str = ""
     facts: tuple[tuple[str, str], ...] = ()
 

@@ -16,7 +16,9 @@ from loop.evaluate import Evaluation, opinions_of
 from loop.guidelines import guidelines_facts
 from loop.people import People
 from loop.project import Project
+from loop.relabelling import label_facts
 from loop.report import Card, Instructive, Reliability, ReportData, RoundRow, write_report
+from loop.rule_table import Known, RuleTable, table_with
 from loop.run import Loop, Outcome
 from loop.view import View, view_of
 from prompts.candidates import few_of_many
@@ -26,6 +28,7 @@ from stillhouse.store import Store
 from stillhouse.task import RULES_SOURCE
 
 MOST_INSTRUCTIVE = 15
+ALONE = {"teacher": "The teacher alone reaches", RULES_SOURCE: "The rules alone reach"}
 
 
 def banners(project: Project) -> tuple[str, ...]:
@@ -100,15 +103,15 @@ def write_run_report(loop: Loop, outcome: Outcome, people: People) -> Path:
         score_name=view.kind.score_name,
         measure_name=words_of(evaluation.student.main) if evaluation.student else "",
         labelled=not loop.project.task.fields,
-        measures=_measures(evaluation),
+        measures=_measures(evaluation, view.corpus.votes.voice),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         banners=banners(loop.project),
         headline=headline(loop, view, evaluation, outcome),
-        cards=cards(evaluation),
+        cards=cards(evaluation, view.corpus.votes.voice),
         rounds=tuple(
             _row(loop.project, before, record) for before, record in zip([None, *rounds], rounds, strict=False)
         ),
-        teacher=evaluation.teacher.interval if evaluation.teacher else None,
+        teacher=evaluation.teacher.interval if evaluation.teacher and loop.project.task.teachers else None,
         reference=random_reference(loop, view),
         reliability=_reliability(evaluation),
         calibration=_calibration(evaluation),
@@ -120,6 +123,7 @@ def write_run_report(loop: Loop, outcome: Outcome, people: People) -> Path:
         instructive=instructive(loop, view),
         people=people,
         confidence=loop.project.task.stop.confidence,
+        rules=_rules(loop, view),
         vote_status=dict(Counter(vote.status for vote in loop.store.votes())),
         model_card=(loop.project.student(len(rounds) - 1) / "README.md").read_text(encoding="utf-8"),
         facts=_facts(loop, view, evaluation, student.model_id),
@@ -127,6 +131,12 @@ def write_run_report(loop: Loop, outcome: Outcome, people: People) -> Path:
     )
     write_report(data, loop.project.report)
     return loop.project.report
+
+
+def _rules(loop: Loop, view: View) -> RuleTable | None:
+    store = loop.store
+    known = Known(store.votes(), store.answers(), loop.asked.for_figures(), view.belief.probs)
+    return table_with(loop.project, loop.items, known) if loop.project.task.rules else None
 
 
 def headline(loop: Loop, view: View, evaluation: Evaluation, outcome: Outcome) -> tuple[str, ...]:
@@ -139,10 +149,7 @@ def headline(loop: Loop, view: View, evaluation: Evaluation, outcome: Outcome) -
     )
     lines = [first]
     for who, measures in (
-        (
-            f"The {view.corpus.votes.voice} alone {'reach' if view.corpus.votes.voice == RULES_SOURCE else 'reaches'}",
-            evaluation.teacher,
-        ),
+        (ALONE[view.corpus.votes.voice], evaluation.teacher),
         ("The student by itself reaches", evaluation.student),
     ):
         if measures is not None:
@@ -151,14 +158,14 @@ def headline(loop: Loop, view: View, evaluation: Evaluation, outcome: Outcome) -
     return tuple(lines)
 
 
-def cards(evaluation: Evaluation) -> tuple[Card, ...]:
+def cards(evaluation: Evaluation, voice: str = "teacher") -> tuple[Card, ...]:
     named = (
         ("Delivered labels", evaluation.delivered_known, "every label of the pool is known here"),
         ("Delivered labels, certificate", evaluation.delivered, "from the blind random share alone"),
         *(
             (f"{who}, {words_of(measures.main)}", measures.interval, note)
             for who, measures, note in (
-                ("Teacher alone", evaluation.teacher, "all its votes pooled"),
+                (f"{voice.capitalize()} alone", evaluation.teacher, "all its votes pooled"),
                 ("Student", evaluation.student, "on its own"),
             )
             if measures is not None
@@ -281,12 +288,12 @@ def _label_names(project: Project, evaluation: Evaluation) -> tuple[str, ...]:
     return project.task.label_names if measures is None else measures.labels
 
 
-def _measures(evaluation: Evaluation) -> tuple[tuple[str, str, Interval], ...]:
+def _measures(evaluation: Evaluation, voice: str) -> tuple[tuple[str, str, Interval], ...]:
     """(who, figure, interval), all that the kind measures."""
     sides = (
         ("delivered", evaluation.delivered_measures),
         ("student", evaluation.student),
-        ("teacher", evaluation.teacher),
+        (voice, evaluation.teacher),
     )
     return tuple(
         (who, words_of(name), interval)
@@ -339,6 +346,7 @@ def _facts(loop: Loop, view: View, evaluation: Evaluation, model_id: str) -> tup
         ("Student", model_id),
         ("Seed", str(task.seed)),
         ("Labels (hash)", task.schema_hash()),
+        *label_facts(loop.store),
         (
             "Versions",
             ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "transformers", "peft", "argilla")),
