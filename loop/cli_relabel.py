@@ -10,7 +10,7 @@ from loop.flags import Json, RunFolder, clear_errors, say
 from stillhouse.label_mapping import ASK_FROM
 
 if TYPE_CHECKING:  # what it imports takes seconds to load
-    from loop.relabel import Relabelling
+    from loop.relabelling import Relabelling
 
 Many = list[str]
 

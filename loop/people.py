@@ -146,7 +146,7 @@ def link_of(project: Project) -> str:
     """Where open conflicts are to be decided; empty where the desk is down: nothing is started to look at figures."""
     desk = project.task.desk
     if desk.kind == "files":
-        return str(project.folder / "desk")
+        return str(project.file_desk)
     from argilla_setup.argilla_desk import ArgillaDesk
     from argilla_setup.embedded import status
     from loop.desks import connection_of, say_nothing
