@@ -6,7 +6,6 @@ process ends, however it ends, so a pid left behind by kill -9 or reused after a
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from argilla_setup.home import (
     is_locked,
     lock_home,
     make_private,
+    need_room,
     open_log,
     read_or_make_credentials,
     remembered_port,
@@ -38,7 +38,6 @@ HOST = "127.0.0.1"
 BOOT_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.1
-ROOM_NEEDED_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def _start(home: Path, venv: Path, port: int, lock: IO[str], *, pictures: bool) 
             found="nothing",
             fix="build it with: stillhouse argilla up",
         )
-    _refuse_a_full_disk(home)
+    need_room(home)
     ready_to_start(home)
     lock.truncate(0)  # the server writes its own pid; until then the pid of an earlier one must not be believed
     (home / "port").write_text(f"{port}\n", encoding="utf-8")
@@ -147,17 +146,6 @@ def _start(home: Path, venv: Path, port: int, lock: IO[str], *, pictures: bool) 
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the parent's terminal must not stop people's work
             pass_fds=(lock.fileno(),),  # the lock lives as long as the server
-        )
-
-
-def _refuse_a_full_disk(home: Path) -> None:
-    free = shutil.disk_usage(home).free
-    if free < ROOM_NEEDED_BYTES:
-        raise DeskError(
-            f"no room for the embedded Argilla in {home}",
-            expected=f"{ROOM_NEEDED_BYTES / 1e6:.0f} MB of free disk space, for its database and log",
-            found=f"{free / 1e6:.0f} MB",
-            fix="make room and repeat the command: what is there is kept",
         )
 
 

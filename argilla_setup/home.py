@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,7 @@ from typing import IO
 from stillhouse.errors import DeskError
 
 LOG_KEPT_BYTES = 5_000_000
+ROOM_NEEDED_BYTES = 50_000_000
 _QUOTED_LINES = 20
 
 
@@ -33,6 +35,18 @@ def make_private(home: Path) -> None:
             found=str(error),
             fix="free that path or choose another home",
         ) from error
+
+
+def need_room(home: Path, needed_bytes: int = ROOM_NEEDED_BYTES) -> None:
+    """Raises DeskError where the disk is nearly full: the server would start, and lose the first answer."""
+    free = shutil.disk_usage(home).free
+    if free < needed_bytes:
+        raise DeskError(
+            f"no room for the embedded Argilla in {home}",
+            expected=f"{needed_bytes / 1e6:,.0f} MB of free disk space, for its database and log",
+            found=f"{free / 1e6:,.0f} MB",
+            fix="make room and repeat the command: what is there is kept",
+        )
 
 
 def read_or_make_credentials(home: Path) -> Credentials:
