@@ -20,7 +20,7 @@ from stillhouse.store import Store
 from teacher.faults import Faults, RequestLog
 from teacher.recorded import recorded_teacher
 from tests.loop.kind_worlds import write_kind_world
-from tests.loop.world import Table, World, rows_of, stored, write_world
+from tests.loop.world import BATCH, Table, World, rows_of, stored, write_world
 
 MAX_IN_FLIGHT, LOOK_EVERY_S, PATIENCE_S = 16, 0.002, 120.0
 HEAVY = ["torch", "transformers", "peft", "loop.run", "loop.summary", "trainer.student", "tests.loop.world"]
@@ -48,6 +48,11 @@ PLACES: dict[str, Callable[[Path], bool]] = {
     "the second student is there": lambda run: (run / "students" / "round-01" / "manifest.json").exists(),
 }
 
+AGAIN: dict[str, Callable[[Path], bool]] = {
+    "it is known whom to ask again": lambda run: rows(run, "askings WHERE way = 'second'") >= 1,
+    "decisions are at the desk": lambda run: (run / "desk" / "batch-01-adjudicate.jsonl").exists(),
+}
+
 
 Write = Callable[[Path, Table | None], World]
 
@@ -58,6 +63,18 @@ def write_teams(home: Path, teacher: Table | None) -> World:
 
 def write_entities(home: Path, teacher: Table | None) -> World:
     return write_kind_world(home, "spans", teacher)
+
+
+def write_checked(home: Path, teacher: Table | None) -> World:
+    desk = {
+        "second_opinions": 0.5,
+        "second_below": 0.3,
+        "adjudicators": ["rehearsed-3"],
+        "verify_from": 0.55,
+        "rehearse_annotators": 3,
+        "rehearse_error_rate": 0.4,
+    }
+    return write_world(home, teacher=teacher, desk={"rehearse": "experts.jsonl", "rehearse_label": "team", **desk})
 
 
 @contextmanager
@@ -116,6 +133,7 @@ def records(world: World) -> dict[str, Any]:
         return {
             "votes": [dataclasses.replace(vote, request_key="") for vote in store.votes()],
             "picks": store.picks(),
+            "askings": store.askings(),
             "answers": [dataclasses.replace(answer, answered_at="") for answer in store.answers()],
             "rounds": [(r.round, r.human_labels, r.decision, r.reason, r.student_dir) for r in store.rounds()],
             "labels": rows_of(labels),
@@ -157,10 +175,20 @@ def test_a_run_of_spans_killed_anywhere_ends_as_if_it_had_not_been(
     killed_and_repeated(tmp_path, write_entities, place, entities)
 
 
+@pytest.mark.slow
+def test_a_run_killed_while_people_are_asked_again_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    """Second opinions, decisions and verified suggestions are asked for once, by the same people."""
+    undisturbed = left_alone(tmp_path / "alone", write_checked)
+    assert len(undisturbed[0]["askings"]) > BATCH
+    for number, place in enumerate(AGAIN):
+        (tmp_path / str(number)).mkdir()
+        killed_and_repeated(tmp_path / str(number), write_checked, place, undisturbed)
+
+
 def killed_and_repeated(home: Path, write: Write, place: str, undisturbed: Undisturbed) -> None:
     expected, undisturbed_log = undisturbed
     with small_world(home, write) as (world, log):
-        kill_when(world, PLACES[place])
+        kill_when(world, (PLACES | AGAIN)[place])
         arrived = {item_id for (item_id,) in stored(world.run, "SELECT item_id FROM replies")}
         in_flight = rows(world.run, "requests WHERE state = 'in_flight'")
         finish(world)

@@ -15,7 +15,7 @@ from loop.people_asked import LONGEST_POLL_S, AtDesk, ask_people
 from loop.progress import Display
 from loop.project import open_project
 from loop.run import Loop, open_loop, run_rounds
-from stillhouse.errors import WAITING_EXIT_CODE, DeskError
+from stillhouse.errors import DeskError
 from stillhouse.records import Answer, Way
 from stillhouse.store import Store
 from tests.loop.world import BATCH, World, batches, rows_of, write_rows, write_world
@@ -34,8 +34,8 @@ OFTEN_WRONG = {
 def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One run to its end with experts who err, which the tests below only look at."""
     world = write_world(tmp_path_factory.mktemp("people"), gold=False, desk=OFTEN_WRONG)
-    result = world.go()
-    assert result.exit_code == 0, result.stderr
+    with at_desk(world) as (loop, _):
+        assert run_rounds(loop).stopped
     return world
 
 
@@ -153,7 +153,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A run whose first batch is out, and that nobody has answered: to be copied, not changed."""
     desk = {"second_opinions": 1.0, "second_below": 0.5, "adjudicators": ["chief"]}
     world = write_world(tmp_path_factory.mktemp("asked"), gold=False, rehearse=False, desk=desk)
-    assert world.go().exit_code == WAITING_EXIT_CODE
+    with at_desk(world) as (loop, _):
+        assert run_rounds(loop).waiting == BATCH
     return world
 
 
@@ -162,7 +163,7 @@ def at_desk(world: World, **changes: Any) -> Iterator[tuple[Loop, AtDesk]]:
     project = open_project(world.task, world.run)
     with Store(project.folder) as store:
         loop = open_loop(project, store, Display(quiet=True), lambda _line: None)
-        at = AtDesk(project, store, loop.desk, loop.display, loop.corpus, loop.base, None, 1)
+        at = AtDesk(project, store, loop.desk, loop.display, loop.corpus, loop.base, loop.known, 1)
         yield loop, dataclasses.replace(at, **changes)
 
 

@@ -220,3 +220,27 @@ def test_a_second_order_is_for_labels_of_a_text(tmp_path: Path) -> None:
     text = TOP + 'kind = "spans"\n' + LABELS + REST + "second_order_share = 0.1\n"
     (problem,) = _problems(tmp_path, text)
     assert 'second_order_share is for labels of a text, found kind "spans"' in problem
+
+
+@pytest.mark.parametrize(
+    ("desk", "problem"),
+    [
+        ('annotators = ["pat", "pat"]', "desk.annotators: expected each name once"),
+        ('annotators = ["pat"]\nmin_submitted = 2', "desk.annotators: expected at least 2"),
+        (
+            'annotators = ["pat"]\nsecond_opinions = 0.1\nadjudicators = ["sam"]',
+            "desk.annotators: expected at least 2",
+        ),
+        ("second_opinions = 0.1", "desk.second_opinions: expected desk.adjudicators"),
+        (
+            'second_opinions = 0.1\nadjudicators = ["sam"]\nmin_submitted = 2',
+            "desk.second_opinions: expected min_submitted = 1",
+        ),
+        ("verify_from = 0.5", "desk.verify_from"),
+        ("enough = 0.0", "desk.enough"),
+    ],
+)
+def test_a_desk_that_cannot_work_is_refused(tmp_path: Path, desk: str, problem: str) -> None:
+    """Who is to answer, decide or give a second opinion must be there."""
+    (found,) = _problems(tmp_path, TOP + LABELS + REST + f"[desk]\n{desk}\n")
+    assert problem in found
