@@ -9,8 +9,10 @@ import pytest
 
 from loop.progress import Display
 from loop.project import TASK_PATH, Project, open_project, read_gold, read_pool, same_task
+from loop.relabel import relabel
 from loop.reparse import reparse
 from loop.teach import ask_teachers
+from loop.typed_changes import changes_of
 from stillhouse.errors import StoreError, StoreLockedError
 from stillhouse.records import Vote
 from stillhouse.store import Store
@@ -177,6 +179,19 @@ def test_other_labels_are_another_run(tmp_path: Path) -> None:
     world.task.write_text(text.replace('name = "apps"', 'name = "programs"'), encoding="utf-8")
     with pytest.raises(StoreError, match="other labels"):
         reparse(world.run)
+
+
+def test_what_was_said_of_labels_that_have_changed_is_not_read_as_if_it_were_of_those_now(tmp_path: Path) -> None:
+    """A name may mean something else now: such votes stay as they were carried over, and are counted."""
+    world = write_world(tmp_path, items=ITEMS, gold=False)
+    asked(world)
+    text = world.task.read_text(encoding="utf-8")
+    swapped = text.replace('"apps"', '"?"').replace('"soc"', '"apps"').replace('"?"', '"soc"')
+    world.task.write_text(swapped, encoding="utf-8")
+    relabel(world.run, changes_of(rename=["apps=soc", "soc=apps"]))
+    before = votes_of(world)
+    assert reparse(world.run).left == {"said of labels that have changed since": len(before)}
+    assert votes_of(world) == before
 
 
 def test_votes_of_a_teacher_that_left_stay(tmp_path: Path) -> None:
