@@ -33,3 +33,19 @@ def test_no_password_is_built_in() -> None:
         assert all(rest.startswith(":?") for rest in uses)
     assert "1234" not in text
     assert "argilla.apikey" not in text
+
+
+def test_every_setting_is_one_that_the_server_reads(argilla_venv: Path) -> None:
+    """The names are those of argilla-server's own settings, which ignores a misspelt one; the rest its image reads."""
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    (package,) = argilla_venv.glob("lib/python3.*/site-packages/argilla_server")
+    known = {
+        f"ARGILLA_{prefix}{name.upper()}"
+        for prefix, file in (("", "settings.py"), ("AUTH_", "security/settings.py"))
+        for name in re.findall(r"^    ([a-z_]+): ", (package / file).read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    given = set(services["argilla"]["environment"])
+    assert {"ARGILLA_ELASTICSEARCH", "ARGILLA_AUTH_SECRET_KEY"} <= given & known
+    assert given - known == {"USERNAME", "PASSWORD", "API_KEY", "HF_HUB_DISABLE_TELEMETRY"}
+    assert set(services["worker"]["environment"]) < given

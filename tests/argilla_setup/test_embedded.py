@@ -4,18 +4,24 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from argilla_setup.argilla_desk import ArgillaDesk
 from argilla_setup.embedded import Connection, down, status, up
+from argilla_setup.home import need_room
+from argilla_setup.server.seclusion import policy
+from benchmarks.annotating import Page, work
+from kinds.single_label import QUESTION
 from stillhouse.errors import DeskError
 from tests.argilla_setup.people import a_record, a_task, records_of
 
@@ -72,6 +78,17 @@ def test_only_its_own_pages_may_call_the_server(embedded: Connection, embedded_d
         assert reply.headers.get("access-control-allow-origin") == allowed
 
 
+def test_pages_may_load_nothing_from_outside(embedded: Connection, embedded_desk: ArgillaDesk) -> None:
+    """Argilla's styles name Google's fonts: a policy on every page and reply forbids the browser to fetch them."""
+    for path in ("/", "/sign-in", "/api/v1/version", "/nowhere"):
+        reply = embedded_desk.api.session.get(f"{embedded.url}{path}", timeout=5)
+        rules = dict(rule.split(" ", 1) for rule in reply.headers["content-security-policy"].split("; "))
+        assert rules["default-src"] == "'self'"
+        assert not [rule for rule in rules.values() if "http" in rule or "*" in rule]
+        assert reply.headers["referrer-policy"] == "no-referrer"
+    assert "img-src 'self' data: blob: https: http:" in policy(pictures=True)
+
+
 @pytest.fixture(scope="module")
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home whose server the tests of this module may kill."""
@@ -107,7 +124,7 @@ def test_a_server_killed_in_mid_push_loses_and_doubles_nothing(own_home: Path, a
     pushing = threading.Thread(target=push)
     pushing.start()
     watching = ArgillaDesk(connection.url, connection.api_key, desk.task)
-    while watching.waiting() <= 1:
+    while watching.waiting() <= 1 and pushing.is_alive():
         time.sleep(0.01)
     kill_hard(own_home)
     pushing.join()
@@ -120,6 +137,31 @@ def test_a_server_killed_in_mid_push_loses_and_doubles_nothing(own_home: Path, a
     assert desk.publish(batch) == 301 - len(arrived)
     assert set(records_of(desk)) == {"first", *(f"i{n}" for n in range(300))}
     assert {r["fields"]["text"] for r in records_of(desk).values()} >= {f"text {n}" for n in range(300)}
+
+
+def test_a_server_killed_in_mid_submit_loses_no_answer_that_it_acknowledged(own_home: Path, argilla_venv: Path) -> None:
+    """kill -9 while a person answers: what was acknowledged is there after a restart, and so is what that completes."""
+    connection = up(own_home, argilla_venv)
+    desk = ArgillaDesk(connection.url, connection.api_key, a_task("answered"))
+    desk.publish([a_record(f"i{n:03d}") for n in range(100)])
+    page = Page(desk.api, str(desk.dataset_id()), lambda _item: {QUESTION: {"value": "billing"}})
+    page.load()
+    answering = threading.Thread(target=work, args=(page, lambda _rng: 0.0, 0, lambda: False))
+    answering.start()
+    while len(page.acknowledged) < 5 and answering.is_alive():
+        time.sleep(0.01)
+    kill_hard(own_home)
+    answering.join()
+    assert page.errors
+    with closing(sqlite3.connect(own_home / "argilla.db")) as db, db:
+        # A kill between the two commits of an answer leaves its record pending.
+        db.execute("UPDATE records SET status = 'pending' WHERE id = ?", (min(page.acknowledged).replace("-", ""),))
+
+    assert up(own_home, argilla_venv) == connection
+    held = records_of(desk).values()
+    answered = {record["id"] for record in held if record["responses"]}
+    assert set(page.acknowledged) <= answered
+    assert {record["id"] for record in held if record["status"] == "completed"} == answered
 
 
 def test_a_pid_of_somebody_else_is_never_believed(own_home: Path, argilla_venv: Path) -> None:
@@ -149,15 +191,27 @@ def test_new_credentials_beside_an_old_database_are_the_owners(own_home: Path, a
     assert "first" in records_of(ArgillaDesk(new.url, new.api_key, task))
 
 
-def test_a_server_that_does_not_come_up_shows_the_end_of_its_log(tmp_path: Path, argilla_venv: Path) -> None:
-    """A database that is not one: the error has the server's own last words and where to read more."""
+def test_a_server_that_does_not_come_up_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    """The error has the server's own last words and where to read more."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho its last words\nexit 3\n")
+    python.chmod(0o700)
+    with pytest.raises(DeskError, match="its last words") as caught:
+        up(tmp_path / "home", tmp_path / "venv")
+    assert "exit code 3" in caught.value.found
+    assert "server.log" in caught.value.fix
+
+
+def test_a_damaged_database_is_said_before_the_start(tmp_path: Path, argilla_venv: Path) -> None:
+    """No server opens it, and the error says how to put a backup in its place."""
     home = tmp_path / "home"
     home.mkdir()
     (home / "argilla.db").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(DeskError, match="file is not a database") as caught:
+    with pytest.raises(DeskError, match="damaged") as caught:
         up(home, argilla_venv)
-    assert "exit code" in caught.value.found
-    assert "server.log" in caught.value.fix
+    assert "stillhouse argilla restore" in caught.value.fix
+    assert not (home / "server.log").exists()
 
 
 def test_a_wanted_port_that_is_taken_is_said(tmp_path: Path, argilla_venv: Path) -> None:
@@ -177,6 +231,13 @@ def test_broken_credentials_are_named_without_being_shown(tmp_path: Path, argill
     with pytest.raises(DeskError, match="cannot be read") as caught:
         up(home, argilla_venv)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_full_disk_is_said_before_the_start(tmp_path: Path) -> None:
+    """A server that cannot write would take an answer from a person and lose it."""
+    with pytest.raises(DeskError, match="no room") as caught:
+        need_room(tmp_path, needed_bytes=10**18)
+    assert "MB" in caught.value.found
 
 
 def test_a_missing_environment_is_said(tmp_path: Path) -> None:
