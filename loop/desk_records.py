@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from argilla_setup.assignment import deal
+from argilla_setup.assignment import Dealt, deal
 from argilla_setup.desk import DeskRecord
 from kinds.kind import Kind, Layout
 from loop.asked import Asked, is_measured
@@ -15,11 +15,18 @@ from stillhouse.settings import Desk
 
 
 def records_of(
-    corpus: Corpus, asked: Asked, number: int, believed: Floats, settings: Desk, near: Surroundings | None
+    corpus: Corpus,
+    asked: Asked,
+    number: int,
+    believed: Floats,
+    settings: Desk,
+    near: Surroundings | None,
+    dealt: Dealt,
 ) -> list[DeskRecord]:
     """Everything that round `number` has asked for so far, dealt to people; the same each time it is made.
 
-    `believed` (u, k) is the belief before the round. Without `near` nothing is shown beside an item.
+    `believed` (u, k) is the belief before the round. Without `near` nothing is shown beside an item. `dealt` is who has
+    what of it already.
     """
     picks = asked.of_round(number)
     suggestions = suggestions_of(corpus, believed, picks) | narrowed(corpus, believed, asked.again, picks)
@@ -41,11 +48,11 @@ def records_of(
                     vector=tuple(map(float, corpus.texts[at])),
                 )
             )
+    asked_first = [record for record in found if record.way != "adjudicate"]
     if settings.annotators:
-        dealt = deal([record for record in found if record.way != "adjudicate"], settings.annotators, asked.wanted)
-    else:
-        dealt = [record for record in found if record.way != "adjudicate"]
-    return [*dealt, *deal([record for record in found if record.way == "adjudicate"], settings.adjudicators)]
+        asked_first = deal(asked_first, settings.annotators, asked.wanted, dealt=dealt)
+    decisions = [record for record in found if record.way == "adjudicate"]
+    return [*asked_first, *deal(decisions, settings.adjudicators, dealt=dealt)]
 
 
 def _record(

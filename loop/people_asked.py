@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from argilla_setup.assignment import dealt_at
 from argilla_setup.desk import links
 from loop.asked import Asked, asked_of, is_measured, to_keep
 from loop.context import Surroundings
@@ -138,10 +139,12 @@ def _publish(at: AtDesk) -> None:
     """Everything that is open, of earlier rounds too, as it was first published; rehearsed experts answer at once."""
     asked, settings = at.asked, at.project.task.desk
     near = Surroundings(at.project, at.base, at.display, at.corpus, asked) if settings.context else None
+    dealt = dealt_at(at.desk.desk) if settings.annotators or settings.adjudicators else {}
     for number in sorted({pick.round for pick in asked.picks}):
         if asked.open_in(number):
             believed = belief_before(at.project, number)
-            new = at.desk.desk.publish(records_of(at.corpus, asked, number, believed, settings, near))
+            records = records_of(at.corpus, asked, number, believed, settings, near, dealt)
+            new = at.desk.desk.publish(records)
             picks = asked.of_round(number)
             blind = sum(is_measured(pick) for pick in picks)
             if number == at.number:

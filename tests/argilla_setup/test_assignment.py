@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argilla_setup.assignment import deal
+from argilla_setup.assignment import Dealt, deal
 from argilla_setup.desk import DeskRecord
 from tests.argilla_setup.people import a_record, asked_again
 
@@ -65,9 +65,22 @@ def test_nothing_known_of_uncertainty_is_dealt_last() -> None:
     assert load(dealt) == {"ann": 3}
 
 
-def test_labels_are_dealt_as_before_when_other_opinions_are_asked_for() -> None:
-    """Nobody's queue changes hands because somebody else's answer surprised."""
+def test_nobodys_queue_changes_hands_because_more_is_asked() -> None:
+    """What is open stays with those it was dealt to; what was answered meanwhile is not known any more."""
     batch = batch_of(9)
-    before = deal(batch, PEOPLE)
-    later = [asked_again(f"i{n}", "second", not_by=("ann",), uncertainty=0.99) for n in range(4)]
-    assert deal([*later, *batch], PEOPLE)[4:] == before
+    first = deal(batch, PEOPLE)
+    dealt: Dealt = {(record.item_id, record.way): record.assigned for record in first[3:]}
+    later = [asked_again(f"i{n}", "second", not_by=("ann",), uncertainty=0.99) for n in range(3)]
+    again = deal([*later, *batch], PEOPLE, dealt=dealt)
+    assert again[6:] == first[3:]
+    assert all(record.assigned and record.assigned != ("ann",) for record in again[:3])
+
+
+def test_what_somebody_leaves_open_is_dealt_to_those_who_are_left() -> None:
+    """Taken out of the annotators, a person keeps nothing; the others keep theirs."""
+    batch = batch_of(9)
+    first = deal(batch, PEOPLE)
+    again = deal(batch, PEOPLE[1:], dealt={(record.item_id, record.way): record.assigned for record in first})
+    assert set(load(again)) == {"ben", "cho"}
+    assert all(after == before for before, after in zip(first, again, strict=True) if before.assigned != ("ann",))
+    assert abs(load(again)["ben"] - load(again)["cho"]) <= 1
