@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--kills", type=int)
-    parser.add_argument("--only", nargs="*", default=["plan", "local", "ray", "modal", "overhead"])
+    parser.add_argument("--only", nargs="*", default=["plan", "killed", "overhead"], help="plan, killed, overhead")
+    parser.add_argument("--engines", nargs="*", default=["local", "ray", "modal"])
     given = parser.parse_args()
     rows = given.rows or (QUICK_ROWS if given.quick else ROWS)
     kills = given.kills if given.kills is not None else (QUICK_KILLS if given.quick else KILLS)
@@ -73,13 +74,12 @@ def main() -> None:
         write_student(folder / "base", world.student)
         write_texts(world.source / "texts.parquet", rows)
         found: dict[str, str] = {}
-        for engine in ("local", "ray", "modal"):
-            if engine in given.only:
-                figures += _killed(engine, world, folder / f"out-{engine}", kills, found)
+        for engine in given.engines if "killed" in given.only else ():
+            figures += _killed(engine, world, folder / f"out-{engine}", kills, found)
         if len(found) > 1:
             figures.append(at_most("engines whose rows differ from the first's", len(set(found.values())) - 1, 0))
         if "overhead" in given.only:
-            figures += _overhead(world, folder)
+            figures += _overhead(world, folder, given.engines)
     report(figures, given.json)
 
 
@@ -198,10 +198,10 @@ def _wait_for_more(written: Path, over: threading.Event) -> None:
         time.sleep(0.2)
 
 
-def _overhead(world: World, folder: Path) -> list[Figure]:
+def _overhead(world: World, folder: Path, engines: Sequence[str]) -> list[Figure]:
     """Seconds beyond the work itself, which the receipts state: one worker an engine, no kill, starting included."""
     figures = []
-    for name in ("local", "ray", "modal"):
+    for name in engines:
         target = folder / f"overhead-{name}"
         with _engine(name, target, workers=1) as (engine, _, _):
             started = time.monotonic()
