@@ -14,20 +14,26 @@ from stillhouse.errors import DeskError, InputError
 POLL_S = 0.5
 
 
-def state_of(folder: Path) -> dict[str, Any]:
-    """Where the run's Argilla is, which version answers, and how far each of its datasets is; starts nothing.
-
-    Raises DeskError where a server named by the task does not answer, InputError where the desk is no Argilla.
-    """
+def with_argilla(folder: Path) -> Project:
+    """The run's project. Raises InputError where people answer in files."""
     project = project_of(folder)
-    kind = project.task.desk.kind
-    if kind == "files":
+    if project.task.desk.kind == "files":
         raise InputError(
             "this run has no Argilla",
             expected='desk.kind = "embedded" or "argilla"',
             found='desk.kind = "files"',
             fix=f"people answer in {project.file_desk}",
         )
+    return project
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """Where the run's Argilla is, which version answers, and how far each of its datasets is; starts nothing.
+
+    Raises DeskError where a server named by the task does not answer, InputError where the desk is no Argilla.
+    """
+    project = with_argilla(folder)
+    kind = project.task.desk.kind
     state: dict[str, Any] = {"kind": kind, "url": project.task.desk.url, "running": True, "healthy": True, "pid": None}
     if kind == "embedded":
         found = status(project.argilla_home)

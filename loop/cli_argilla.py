@@ -22,9 +22,11 @@ def argilla_up(
         stillhouse argilla up runs/demo
 
     """
+    from loop.argilla_commands import with_argilla
     from loop.command import argilla_login
 
     with clear_errors():
+        with_argilla(run)
         print(argilla_login(run, port))
 
 
@@ -59,18 +61,21 @@ def argilla_status(run: RunFolder, as_json: Json = False) -> None:
 
 @argilla_app.command("open")
 def argilla_open(run: RunFolder) -> None:
-    """Open the queue of the run in a browser, the least certain item first; starts the server if need be.
+    """Open the queue of the run in a browser, the least certain item first; starts the embedded server if need be.
 
     Example:
         stillhouse argilla open runs/demo
 
     """
+    from loop.argilla_commands import state_of, state_text, with_argilla
     from loop.command import argilla_login, queue_link
 
     with clear_errors():
+        with_argilla(run)
         print(argilla_login(run, 0))
+        print(state_text(state_of(run), run))
         link = queue_link(run)
-        print(f"  queue: {link}")
+        print(f"queue:     {link}")
         typer.launch(link)
 
 
