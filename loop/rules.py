@@ -25,7 +25,7 @@ from stillhouse.records import CharSpan, Item, Value, Vote
 from stillhouse.settings import Rule
 from stillhouse.task import Task
 
-REGEX_TIMEOUT_S = 5.0  # of one item: a sane pattern needs microseconds, also on a busy machine
+REGEX_TIMEOUT_S = 1.0  # of one item: a sane pattern needs microseconds, and is done before it first looks at the clock
 MOST_PROBLEMS = 3  # told of one rule
 
 Say = Callable[[Item], Value | list[CharSpan] | None]  # a value of the kind; or where in the text; or nothing
