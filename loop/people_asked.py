@@ -50,10 +50,10 @@ class AtDesk:
     def asked(self) -> Asked:
         return asked_of(self.store, self.project.task.desk.min_submitted)
 
-    def say_once(self, line: str) -> None:
-        """What would be said again at every look."""
-        if line not in self._said:
-            self._said.add(line)
+    def say_once(self, line: str, of: str = "") -> None:
+        """What would be said again at every look; the first line `of` a matter, where there may be several."""
+        if (of or line) not in self._said:
+            self._said.add(of or line)
             self.display.line(line)
 
 
@@ -148,7 +148,8 @@ def _publish(at: AtDesk) -> None:
             picks = asked.of_round(number)
             blind = sum(is_measured(pick) for pick in picks)
             if number == at.number:
-                at.say_once(f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind")
+                line = f"  {len(picks)} items are at the desk ({new} new), {blind} of them random and blind"
+                at.say_once(line, of="the batch")
     rehearsed = at.desk.rehearse(at.known)
     if rehearsed:
         at.display.line(f"  rehearsed experts (simulated, from known labels) gave {rehearsed} answers through the desk")
