@@ -1,7 +1,10 @@
-"""Whether people take over what they are shown: how often suggestions are kept, beside how often blind answers say the same.
+"""Whether people take over what they are shown: how often suggestions are kept, beside how often people who see none say
+the same.
 
-Who is shown a suggestion is not drawn by lot: the random share is blind, and what is shown was picked because it is
-hard. So shown and blind answers are compared where the belief was equally sure of what it suggested, or would have.
+What is shown was picked because it is hard, and the blind share was not. The two can be compared only where an item had
+like chances to be shown or blind: in one round, among items of like score, since scores are all that targeting goes by
+(but for texts that are much alike, of which it takes one). That leaves out most of both, unless `selection.hidden_share`
+hides the suggestion of some targeted items by lot.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,46 +12,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinds.kind import Layout
 from loop.kept import kept
 from loop.project import Project
 from stillhouse.measures import wilson
+from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Interval, Item, Pick, Value, Way
 from stillhouse.strata import stratified_difference
 
 STRATA = 5  # as many leave about a tenth of what an unequal choice would bias (Cochran 1968)
-
-
-@dataclass(frozen=True, slots=True)
-class Believed:
-    """What was believed of an item when it was picked, before anybody answered it: a value, and its expected score."""
-
-    value: Value
-    sure: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """Answers to suggestions of about one sureness, `lo` to `hi`: (kept, all) of shown ones; (the same, all) of blind ones."""
-
-    lo: float
-    hi: float
-    shown: tuple[int, int]
-    blind: tuple[int, int]
+RANDOM, UNCERTAIN = "random", "uncertain"
 
 
 @dataclass(frozen=True, slots=True)
 class Anchoring:
-    """`kept` and `blind` are plain shares, which are not comparable; `difference` is: in points of the shown answers for
-    which there are blind ones of like sureness, `compared` of them. None where there are none.
+    """`kept` and `blind` are plain shares, which are not comparable. `difference` is, among the `compared` shown answers that
+    have blind ones like them: above 0 where people say what is suggested more often for seeing it. None where there are none.
     """
 
     kept: Interval
     blind: Interval | None
     difference: Interval | None
     compared: int
-    strata: tuple[Stratum, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,28 +43,30 @@ class Anchoring:
             "blind": self.blind.to_json() if self.blind else None,
             "difference": self.difference.to_json() if self.difference else None,
             "compared": self.compared,
-            "strata": [{"lo": s.lo, "hi": s.hi, "shown": list(s.shown), "blind": list(s.blind)} for s in self.strata],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """One answer beside what was suggested, or would have been: whether it says the same as it stands. `way` is how the item
-    was first asked.
+    """An answer beside what was suggested, or would have been: whether it says the same as it stands.
+
+    `way` is how the item was first asked. Within one `draw` (round and reason) targeting went by `score` alone.
     """
 
+    item_id: str
     annotator: str
     way: Way
     blind: bool
-    sure: float
+    draw: tuple[int, str]
+    score: float
     same: bool
 
 
-def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pick]) -> dict[str, Believed]:
+def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pick]) -> dict[str, Value]:
     """What each picked item would have been suggested as; nothing where that was not kept, or the pool has changed."""
     kind, layout = project.kind, Layout.of(project.kind, items)
     at = {item.id: number for number, item in enumerate(items)}
-    found: dict[str, Believed] = {}
+    found: dict[str, Value] = {}
     by_round: dict[int, list[str]] = {}
     for pick in picks:
         if pick.item_id in at:
@@ -90,71 +79,79 @@ def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pic
         for item_id in ids:
             item, rows = items[at[item_id]], layout.rows(at[item_id])
             value = kind.decode(item, layout.spans[rows], probs[rows], thresholds)
-            found[item_id] = Believed(kind.normal(item, value), kind.expected_score(layout.spans[rows], probs[rows]))
+            found[item_id] = kind.normal(item, value)
     return found
 
 
 def reactions(
     project: Project,
     items: Mapping[str, Item],
+    picks: Iterable[Pick],
     answers: Iterable[Answer],
-    believed: Mapping[str, Believed],
+    believed: Mapping[str, Value],
     verified: Collection[str] = (),
 ) -> list[Reaction]:
-    """First opinions alone: who was asked second, or to decide, was asked because of what somebody else had said.
+    """Of first opinions alone, by item and time: who was asked second, or to decide, was asked because of what somebody else had said.
 
     `verified` are ids of items that were asked for yes or no: one of them that has been given a label was refused.
     """
+    pick_of = {pick.item_id: pick for pick in picks if pick.item_id in believed and pick.item_id in items}
     found = []
-    for answer in answers:
-        before, item = believed.get(answer.item_id), items.get(answer.item_id)
-        if answer.way not in {"label", "verify"} or answer.label is None or before is None or item is None:
+    for answer in sorted(answers, key=lambda each: (each.item_id, each.answered_at, each.annotator)):
+        pick = pick_of.get(answer.item_id)
+        if answer.way not in {"label", "verify"} or answer.label is None or pick is None:
             continue
+        item, before = items[answer.item_id], believed[answer.item_id]
         refused = answer.way == "label" and answer.item_id in verified
-        shown = before.value if answer.blind or answer.suggested is None else answer.suggested
+        shown = before if answer.blind or answer.suggested is None else answer.suggested
         same = not refused and project.kind.normal(item, shown) == project.kind.normal(item, answer.label)
         way: Way = "verify" if refused else answer.way
-        found.append(Reaction(answer.annotator, way, answer.blind and not refused, before.sure, same))
+        draw = pick.round, UNCERTAIN if pick.reason == RANDOM else pick.reason  # random picks have that score too
+        blind = answer.blind and not refused
+        found.append(Reaction(item.id, answer.annotator, way, blind, draw, pick.score, same))
     return found
 
 
 def anchoring_of(found: Sequence[Reaction], way: Way, confidence: float) -> Anchoring | None:
-    """Of suggestions shown in this way; None where there were none."""
-    shown = [r for r in found if r.way == way and not r.blind]
-    blind = [r for r in found if r.blind]
+    """Of suggestions shown in this way, one answer an item, the first; None where none were shown."""
+    first = {r.item_id: r for r in reversed(found)}
+    shown = [r for r in first.values() if r.way == way and not r.blind]
+    blind = [r for r in first.values() if r.blind]
     if not shown:
         return None
-    strata = strata_of(shown, blind)
-    both = [s for s in strata if s.shown[1] and s.blind[1]]
-    difference = None
-    if both:
-        hits, trials = (np.array([[side[n] for side in (s.shown, s.blind)] for s in both]).T for n in (0, 1))
-        on = "answers that were shown a suggestion, less blind ones of like sureness"
-        difference = stratified_difference(hits, trials, confidence, on)
+    hits, trials = strata_of(shown, blind)
+    on = "answers that were shown a suggestion, less blind ones to items of the same round and like score"
     return Anchoring(
         kept=share_kept(shown, confidence, "answers that were shown a suggestion"),
         blind=share_kept(blind, confidence, "blind answers") if blind else None,
-        difference=difference,
-        compared=sum(s.shown[1] for s in both),
-        strata=strata,
+        difference=stratified_difference(hits, trials, confidence, on) if trials.size else None,
+        compared=int(trials[0].sum()),
     )
 
 
-def strata_of(shown: Sequence[Reaction], blind: Sequence[Reaction]) -> tuple[Stratum, ...]:
-    """Cut where a fifth each of the shown answers lie. Blind ones outside of them are like none of them: most of the pool
-    is surer than what is picked.
+def strata_of(shown: Sequence[Reaction], blind: Sequence[Reaction]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(2, h) each: how many of shown and of blind answers say the same, and how many there are, in strata that have both.
+
+    Each draw by itself, cut where a fifth each of its shown answers lie. Blind ones outside of them are like none of them:
+    most of a pool is surer than what is picked.
     """
-    edges = np.unique(np.quantile([r.sure for r in shown], np.linspace(0, 1, STRATA + 1)))
-    found = []
-    for number in range(max(len(edges) - 1, 1)):
-        lo, hi = float(edges[number]), float(edges[min(number + 1, len(edges) - 1)])
-        last = number + 2 >= len(edges)
-        counts = []
-        for side in (shown, blind):
-            inside = [r.same for r in side if lo <= r.sure and (r.sure < hi or (last and r.sure <= hi))]
-            counts.append((sum(inside), len(inside)))
-        found.append(Stratum(lo, hi, counts[0], counts[1]))
-    return tuple(found)
+    hits, trials = [], []
+    for draw in sorted({r.draw for r in shown}):
+        sides = [[r for r in side if r.draw == draw] for side in (shown, blind)]
+        edges = np.unique(np.quantile([r.score for r in sides[0]], np.linspace(0, 1, STRATA + 1)))
+        for number in range(max(len(edges) - 1, 1)):
+            inside = [[r.same for r in side if _stratum(r.score, edges) == number] for side in sides]
+            if all(inside):
+                hits.append([sum(same) for same in inside])
+                trials.append([len(same) for same in inside])
+    return np.array(hits, dtype=np.int64).reshape(-1, 2).T, np.array(trials, dtype=np.int64).reshape(-1, 2).T
+
+
+def _stratum(score: float, edges: Floats) -> int:
+    """Which of the strata between edges; -1 outside of them. The last holds its upper edge too."""
+    if not edges[0] <= score <= edges[-1]:
+        return -1
+    return min(int(np.searchsorted(edges, score, side="right")) - 1, max(len(edges) - 2, 0))
 
 
 def share_kept(found: Sequence[Reaction], confidence: float, on: str) -> Interval:

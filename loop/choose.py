@@ -9,7 +9,7 @@ from loop.learn import quick_student
 from loop.project import Project
 from loop.risk import needs_audit
 from loop.view import View
-from selector.batch import choose_batch
+from selector.batch import choose_batch, with_hidden
 from selector.uncertainty import Signals, signals
 from stillhouse.probabilities import Floats
 from stillhouse.records import Pick
@@ -20,7 +20,7 @@ MOST_PAIRS = 21  # of teachers, to see where they differ: seven of them, all wit
 def next_picks(project: Project, view: View, picked: Collection[str], number: int, size: int) -> list[Pick]:
     """The batch of round `number`, of `size` items that no round before has picked."""
     settings = project.task.selection
-    return choose_batch(
+    picks = choose_batch(
         [item.id for item in view.items],
         np.array([item.id not in picked for item in view.items]),
         signals_of(view, quick_student(view, project.task.student)),
@@ -31,6 +31,7 @@ def next_picks(project: Project, view: View, picked: Collection[str], number: in
         round_number=number,
         rng=project.rng("batch", number),
     )
+    return with_hidden(picks, settings.hidden_share, project.rng("hidden suggestions", number))
 
 
 def is_audit(project: Project, view: View, number: int) -> bool:

@@ -14,6 +14,7 @@ from loop.progress import Display
 from loop.project import Project
 from loop.view import agreed
 from prompts.candidates import SHOWN, few_of_many
+from selector.batch import RANDOM
 from serving.student import inputs_of
 from stillhouse.measures import accuracy_interval
 from stillhouse.records import Answer, Demonstration, Interval, Item, Pick, Value
@@ -181,5 +182,5 @@ def library_of(
     answers: Iterable[Answer],
 ) -> Library:
     labels, _ = agreed(answers)
-    drawn = frozenset(pick.item_id for pick in picks if pick.inclusion_probability is not None or pick.blind)
+    drawn = frozenset(pick.item_id for pick in picks if pick.inclusion_probability is not None or pick.reason == RANDOM)
     return Library(project, base, display, tuple(pool), labels, drawn)

@@ -10,7 +10,7 @@ import numpy as np
 
 from argilla_setup.desk import is_rehearsed
 from kinds.kind import Kind
-from loop.anchoring import Anchoring, Believed, Reaction, anchoring_of, believed_before, reactions, share_kept
+from loop.anchoring import Anchoring, Reaction, anchoring_of, believed_before, reactions, share_kept
 from loop.people_agreement import (
     Bootstrap,
     ClassAgreement,
@@ -24,7 +24,7 @@ from loop.people_agreement import (
 from loop.project import Project, project_of, read_pool, same_meaning_since
 from stillhouse.errors import DeskError
 from stillhouse.measures import mean_score_interval
-from stillhouse.records import Answer, Interval, Item, Pick, Way
+from stillhouse.records import Answer, Interval, Item, Pick, Value, Way
 from stillhouse.store import Store
 
 
@@ -42,7 +42,8 @@ class Seconds:
 @dataclass(frozen=True, slots=True)
 class Annotator:
     """One person's figures. `agreement` is the mean score against the others' answers to the same items, `kappa` Cohen's;
-    `accuracy` says in its `on` what it was held against. Figures that nothing is known for are None.
+    `accuracy` says in its `on` what it was held against. `kept` is of suggestions, `anchoring` how much more often they say the
+    same for seeing it. Figures that nothing is known for are None.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Annotator:
     kappa: Interval | None
     accuracy: Interval | None
     kept: Interval | None
+    anchoring: Interval | None
     seconds: Seconds | None
 
 
@@ -179,7 +181,7 @@ def people_of(
     answers = [answer for answer in answers if answer.item_id in by_id]
     shared = shared_items(kind, by_id, answers)
     believed = believed_before(project, items, picks)
-    reacted = reactions(project, by_id, answers, believed, verified)
+    reacted = reactions(project, by_id, picks, answers, believed, verified)
     timed = [a.seconds for a in answers if a.seconds is not None and not _simulated(a)]
     minutes = sum(timed) / 60
     return People(
@@ -231,7 +233,7 @@ def _annotator(
     answers: Sequence[Answer],
     shared: Sequence[Shared],
     reacted: Sequence[Reaction],
-    believed: Mapping[str, Believed],
+    believed: Mapping[str, Value],
     items: Mapping[str, Item],
     accuracy: Mapping[str, Interval],
     by: Bootstrap,
@@ -239,7 +241,9 @@ def _annotator(
     mine = [answer for answer in answers if answer.annotator == name]
     others = any(name in {answer.annotator for answer in each.answers} for each in shared)
     agreement, kappa = with_others(kind, shared, name, by) if others else (None, None)
-    shown = [r for r in reacted if r.annotator == name and r.way == "label" and not r.blind]
+    reacted = [r for r in reacted if r.annotator == name]
+    shown = [r for r in reacted if r.way == "label" and not r.blind]
+    anchoring = anchoring_of(reacted, "label", by.confidence)
     return Annotator(
         name=name,
         rehearsed=any(_simulated(answer) for answer in mine),
@@ -249,16 +253,17 @@ def _annotator(
         kappa=kappa,
         accuracy=accuracy.get(name) or _beside_the_belief(kind, mine, believed, items, by),
         kept=share_kept(shown, by.confidence, "suggestions shown") if shown else None,
+        anchoring=anchoring.difference if anchoring else None,
         seconds=seconds_of(mine),
     )
 
 
 def _beside_the_belief(
-    kind: Kind, mine: Sequence[Answer], believed: Mapping[str, Believed], items: Mapping[str, Item], by: Bootstrap
+    kind: Kind, mine: Sequence[Answer], believed: Mapping[str, Value], items: Mapping[str, Item], by: Bootstrap
 ) -> Interval | None:
     """The mean score of blind first answers against what was believed before: the same items' sample for everybody."""
     scores = [
-        kind.score(kind.normal(items[answer.item_id], answer.label), believed[answer.item_id].value)
+        kind.score(kind.normal(items[answer.item_id], answer.label), believed[answer.item_id])
         for answer in mine
         if answer.blind and answer.way == "label" and answer.label is not None and answer.item_id in believed
     ]
@@ -280,7 +285,7 @@ def _simulated(answer: Answer) -> bool:
 
 
 def _annotator_json(one: Annotator) -> dict[str, Any]:
-    intervals = {name: getattr(one, name) for name in ("agreement", "kappa", "accuracy", "kept")}
+    intervals = {name: getattr(one, name) for name in ("agreement", "kappa", "accuracy", "kept", "anchoring")}
     return {
         "name": one.name,
         "rehearsed": one.rehearsed,

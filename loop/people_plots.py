@@ -1,33 +1,33 @@
-"""The picture of a report's people: what they keep of suggestions beside blind answers, and how long an answer takes."""
+"""The pictures of a report's people: what a suggestion does to answers, and how long an answer takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loop.anchoring import Anchoring, Stratum
+from loop.anchoring import Anchoring
 from loop.people import Annotator
-from loop.plots import BLUE, INK, VERMILION, Picture, plain_style, svg_of
-from stillhouse.measures import wilson
+from loop.plots import BLUE, GREY, VERMILION, Picture, plain_style, svg_of
 
 MOST_PEOPLE = 12
 LONGEST_NAME = 18
+NAMES = {"label": "All, filled in", "verify": "All, yes or no"}
 
 
-def kept_plot(anchoring: Anchoring, confidence: float) -> Picture:
-    """The share of suggestions kept, and of blind answers that say the same, by how sure the belief was."""
+def anchoring_plot(anchoring: Mapping[str, Anchoring], annotators: Sequence[Annotator]) -> Picture | None:
+    """How much more often the same is said with a suggestion than without, in all and by person; None where nothing is."""
+    rows = [(NAMES[way], found.difference, VERMILION) for way, found in anchoring.items() if found.difference]
+    rows += [(one.name, one.anchoring, BLUE) for one in annotators if one.anchoring][:MOST_PEOPLE]
+    if not rows:
+        return None
     with plain_style():
-        figure = Figure(figsize=(4.2, 3.1), layout="constrained")
+        figure = Figure(figsize=(4.2, 1.2 + 0.32 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        _shares(axes, [(s, *s.shown) for s in anchoring.strata], confidence, "With a suggestion", VERMILION, "s", -1)
-        _shares(axes, [(s, *s.blind) for s in anchoring.strata], confidence, "Blind", BLUE, "o", 1)
-        axes.set(ylim=(-0.02, 1.04), xlabel="Sureness of the suggestion", ylabel="Answers that say the same")
-        for axis in (axes.yaxis, axes.xaxis):
-            axis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-        axes.grid(axis="y", color="#E3E7EB", linewidth=0.8)
-        axes.set_axisbelow(True)
-        figure.legend(loc="outside upper left", ncols=2)
+        axes.axvline(0, color=GREY, linewidth=1)
+        for row, (_, found, color) in enumerate(rows):
+            axes.plot((100 * found.lo, 100 * found.hi), (row, row), color=color, linewidth=2)
+            axes.plot(100 * found.value, row, color=color, marker="o", markersize=6)
+        _rows(axes, [name for name, _, _ in rows], "Points more often the same with a suggestion")
         return Picture(svg_of(figure), _words(anchoring))
 
 
@@ -42,56 +42,31 @@ def seconds_plot(annotators: Sequence[Annotator]) -> Picture | None:
         for row, (_, found) in enumerate(timed):
             axes.plot((found.lower, found.upper), (row, row), color=BLUE, linewidth=6, alpha=0.3, solid_capstyle="butt")
             axes.plot(found.median, row, color=BLUE, marker="|", markersize=12, markeredgewidth=2.5)
-        axes.set_yticks(range(len(timed)), [_short(name) for name, _ in timed])
-        axes.set(ylim=(len(timed) - 0.5, -0.5), xlabel="Seconds an answer: median and quartiles")
+        _rows(axes, [name for name, _ in timed], "Seconds an answer: median and quartiles")
         axes.set_xlim(left=0)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color="#E3E7EB", linewidth=0.8)
-        axes.set_axisbelow(True)
         said = ", ".join(f"{name} {found.median:.0f} s" for name, found in timed)
         return Picture(svg_of(figure), f"Median time of an answer: {said}.")
 
 
-def _shares(
-    axes: Axes,
-    rows: Sequence[tuple[Stratum, int, int]],
-    confidence: float,
-    name: str,
-    color: str,
-    marker: str,
-    side: int,
-) -> None:
-    """Points with Wilson's intervals in the middle of each stratum, drawn a little to one side of it."""
-    points = [((s.lo + s.hi) / 2 + side * 0.004, hits / n, *wilson(hits, n, confidence)) for s, hits, n in rows if n]
-    if not points:
-        return
-    x, share, lo, hi = np.array(points).T
-    bounds = np.clip(np.stack([share - lo, hi - share]), 0, None)
-    axes.errorbar(
-        x,
-        share,
-        yerr=bounds,
-        color=color,
-        ecolor=color,
-        marker=marker,
-        markeredgecolor=INK,
-        markeredgewidth=0.4,
-        linestyle="none",
-        capsize=2.5,
-        label=name,
-    )
+def _rows(axes: Axes, names: Sequence[str], what: str) -> None:
+    """A row for each name, the first on top; `what` is measured from left to right."""
+    axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=what)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#E3E7EB", linewidth=0.8)
+    axes.set_axisbelow(True)
 
 
-def _words(anchoring: Anchoring) -> str:
-    text = f"With a suggestion {anchoring.kept.percent()} kept it"
-    if anchoring.difference is None:
-        return f"{text}; no blind answer is to an item like those."
-    difference = anchoring.difference
-    return (
-        f"{text}; where the belief was equally sure, {100 * difference.value:+.1f} points "
-        f"[{100 * difference.lo:+.1f}, {100 * difference.hi:+.1f}] more than blind answers say the same."
-    )
+def _words(anchoring: Mapping[str, Anchoring]) -> str:
+    said = [
+        f"{NAMES[way]}: {100 * found.difference.value:+.1f} points [{100 * found.difference.lo:+.1f}, "
+        f"{100 * found.difference.hi:+.1f}] more often the same with a suggestion, of {found.compared:,} answers that have "
+        "blind ones like them."
+        for way, found in anchoring.items()
+        if found.difference
+    ]
+    return " ".join(said) or "No difference of all people together could be told."
 
 
 def _short(name: str) -> str:

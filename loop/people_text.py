@@ -9,7 +9,7 @@ MOST_CONFLICTS = 20
 MOST_CLASSES = 20
 LONGEST_TEXT = 80
 SIMULATED = " (simulated)"
-ASKED = {"label": "with a suggestion", "verify": "for yes or no"}
+SHOWN = {"label": "that were filled in", "verify": "that were asked for yes or no"}
 
 
 def people_text(people: People) -> str:
@@ -78,21 +78,19 @@ def _classes(people: People) -> str:
 def _anchoring(people: People) -> str:
     lines = []
     for way, found in people.anchoring.items():
-        lines.append(
-            f"Suggestions shown {ASKED[way]}: {percent(found.kept)} of {found.kept.n:,} were kept as they were."
-        )
+        lines.append(f"Suggestions {SHOWN[way]}: {percent(found.kept)} of {found.kept.n:,} were kept.")
         if found.blind is not None:
             lines.append(
-                f"  Blind answers say what would have been suggested in {percent(found.blind)} of {found.blind.n:,}: "
+                f"  Blind answers say what would have been suggested in {percent(found.blind)} of {found.blind.n:,}; most are to "
+                "easier items, so the two are not comparable."
             )
-            lines[-1] += "easier items, so the two are not comparable."
-        if found.difference is not None:
-            lines.append(
-                f"  Where the belief was equally sure: {points(found.difference)} points more with a suggestion "
-                f"({found.compared:,} of {found.kept.n:,} shown answers have blind ones like them)."
-            )
-        elif found.blind is not None:
-            lines.append("  No blind answer is to an item like those that were shown: nothing is said of anchoring.")
+        if found.difference is None:
+            lines.append("  No blind answer is to an item like those: nothing is said of anchoring.")
+            continue
+        lines.append(
+            f"  Among items of one round and like score: {points(found.difference)} points more often the same with a "
+            f"suggestion ({found.compared:,} of the shown answers have blind ones like them)."
+        )
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from loop.people import People
-from loop.people_plots import kept_plot, seconds_plot
+from loop.people_plots import anchoring_plot, seconds_plot
 from loop.people_text import MOST_CONFLICTS
 from loop.plots import (
     MOST_CONFUSED,
@@ -86,7 +86,7 @@ class ReportData:
     label (or field, if not `labelled`), `confusion` (k, k) counts expert labels (rows) by the labels given (columns), where
     a text has one label, and `confusion_on` says whose and on what; `reference` are
     (human labels, score) of random picks; `banners` say what is not the real thing. `decisions` is what reliability
-    counts: items, where a text is one decision. `people` is who answered; `confidence` is that of intervals.
+    counts: items, where a text is one decision. `people` is who answered.
     `rules` are the task's labelling rules, if it has any.
     """
 
@@ -115,7 +115,6 @@ class ReportData:
     instructive: tuple[Instructive, ...] = ()
     vote_status: Mapping[str, int] = field(default_factory=dict)
     people: People | None = None
-    confidence: float = 0.95
     rules: RuleTable | None = None
     model_card: str = ""
     facts: tuple[tuple[str, str], ...] = ()
@@ -209,9 +208,9 @@ def _pictures(data: ReportData) -> dict[str, Any]:
 
 def _people_pictures(data: ReportData) -> dict[str, Any]:
     if data.people is None:
-        return {"kept": [], "seconds": None}
+        return {"anchoring": None, "seconds": None}
     return {
-        "kept": [(way, kept_plot(found, data.confidence)) for way, found in data.people.anchoring.items()],
+        "anchoring": anchoring_plot(data.people.anchoring, data.people.annotators),
         "seconds": seconds_plot(data.people.annotators),
     }
 

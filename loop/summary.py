@@ -122,7 +122,6 @@ def write_run_report(loop: Loop, outcome: Outcome, people: People) -> Path:
         reasons=dict(Counter(pick.reason for pick in loop.store.picks() if pick.item_id in view.labels)),
         instructive=instructive(loop, view),
         people=people,
-        confidence=loop.project.task.stop.confidence,
         rules=_rules(loop, view),
         vote_status=dict(Counter(vote.status for vote in loop.store.votes())),
         model_card=(loop.project.student(len(rounds) - 1) / "README.md").read_text(encoding="utf-8"),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,15 @@ def choose_batch(
         score = float(scores.by_reason[reason][row])
         picks.append(Pick(str(ids[row]), round_number, reason, score, None, blind=False))
     return picks
+
+
+def with_hidden(picks: Sequence[Pick], share: float, rng: np.random.Generator) -> list[Pick]:
+    """The batch with a share of its targeted picks asked blind, drawn by lot: beside them the others show what a suggestion
+    does to an answer. They are no part of the random share, and no figure of the labels rests on them.
+    """
+    targeted = [number for number, pick in enumerate(picks) if not pick.blind]
+    hidden = set(rng.choice(targeted, round(share * len(targeted)), replace=False).tolist()) if targeted else set()
+    return [replace(pick, blind=True) if number in hidden else pick for number, pick in enumerate(picks)]
 
 
 def _targeted(

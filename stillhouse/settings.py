@@ -327,10 +327,14 @@ class Selection(Frozen):
 
     The first batch is an audit, all of it random, where the teacher's own variants agree at the target accuracy: then
     the question is whether it may be trusted as it is, and only random picks can answer that.
+
+    `hidden_share` of the others, drawn by lot, is asked without a suggestion too: beside them the rest shows how far people
+    take over what they are shown.
     """
 
     batch: PositiveInt = 95
     random_share: Share = 0.2
+    hidden_share: Share = 0.0
     near_duplicate_cosine: Share = 0.98
 
 
@@ -358,7 +362,7 @@ class Desk(Frozen):
     annotators: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     enough: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     second_opinions: Share = 0.0
-    second_below: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    second_below: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.02
     adjudicators: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     verify_from: Annotated[float, Field(gt=0.5, le=1.0)] | None = None
     context: bool = True

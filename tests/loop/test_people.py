@@ -156,7 +156,7 @@ def test_suggestions_that_were_kept_are_beside_blind_answers_like_them(tmp_path:
     here = project(tmp_path)
     belief = np.tile([0.8, 0.1, 0.1], (len(ITEMS), 1))
     keep(here, "belief-00", belief)
-    picks = tuple(Pick(item.id, 1, "random", 0.1, None, blind=n < 8) for n, item in enumerate(ITEMS))
+    picks = tuple(Pick(item.id, 1, "uncertain", 0.1, None, blind=n < 8) for n, item in enumerate(ITEMS))
     answers = [said(n, "pat", "apps" if n % 2 else "other") for n in range(8)]
     answers += [said(n, "pat", "netops", blind=False, suggested="netops" if n < 17 else "apps") for n in range(8, 20)]
     anchoring = found(*answers, picks=picks, home=tmp_path).anchoring["label"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loop.anchoring import Anchoring, Stratum
+from loop.anchoring import Anchoring
 from loop.people import Annotator, Conflict, Opinion, People, Seconds
 from loop.people_agreement import ClassAgreement, Figure
 from loop.plots import confusion_heatmap, most_confused
@@ -74,11 +74,11 @@ def two_people() -> People:
         interval(0.8),
         interval(0.92),
         interval(0.7),
+        interval(0.1),
         Seconds(58, 6.2, 8.7, 14.1, 640.0),
     )
-    simulated = Annotator("rehearsed-1", True, 40, 0, None, None, None, None, None)
+    simulated = Annotator("rehearsed-1", True, 40, 0, None, None, None, None, None, None)
     said = (Opinion("pat", "netops", "label"), Opinion("rehearsed-1", "apps", "second"))
-    strata = (Stratum(0.4, 0.6, (20, 40), (3, 10)), Stratum(0.6, 0.9, (30, 35), (0, 0)))
     return People(
         score_name="accuracy",
         annotators=(pat, simulated),
@@ -86,9 +86,7 @@ def two_people() -> People:
         figures=(Figure("Krippendorff's alpha, labels", interval(0.81, "40 items")),),
         by_class=(ClassAgreement("netops", 0.75, interval(0.7)), ClassAgreement("apps", None, None)),
         conflicts=(Conflict("i1", "vpn or app?", said, None), Conflict("i2", "cert", said, "netops")),
-        anchoring={
-            "label": Anchoring(interval(0.67, hundred), interval(0.5, hundred), interval(0.2, hundred), 40, strata)
-        },
+        anchoring={"label": Anchoring(interval(0.67, hundred), interval(0.5, hundred), interval(0.2, hundred), 40)},
         timed=58,
         untimed=2,
         minutes=640 / 60,

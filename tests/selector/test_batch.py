@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from selector.batch import choose_batch
+from selector.batch import choose_batch, with_hidden
 from selector.uncertainty import Signals, signals
 from stillhouse.records import Pick
 
@@ -213,3 +214,14 @@ def test_twenty_thousand_items_take_seconds() -> None:
     picks = batch(signals(uncertain, teacher_student=apart), points(20_000, d=64), size=100)
     assert len(picks) == 100
     assert time.monotonic() - begun < 15
+
+
+def test_suggestions_are_hidden_by_lot_among_targeted_picks() -> None:
+    """The random share stays what it is, no figure rests on what is hidden, and nothing else of a pick changes."""
+    picks = [
+        Pick(f"i{n}", 1, "random" if n < 4 else "uncertain", 0.5, 0.1 if n < 4 else None, n < 4) for n in range(24)
+    ]
+    hidden = with_hidden(picks, 0.25, np.random.default_rng(0))
+    assert [replace(pick, blind=before.blind) for pick, before in zip(hidden, picks, strict=True)] == picks
+    assert sum(pick.blind for pick in hidden) == 4 + 5
+    assert with_hidden(picks, 0.0, np.random.default_rng(0)) == picks
