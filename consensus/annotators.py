@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from consensus.confusions import Confusions, Priors
-from consensus.judgements import BLIND, Judgements, Table
+from consensus.judgements import BLIND, UNKNOWN, Judgements, Table
 from consensus.trust import Trust
-from stillhouse.probabilities import Floats
+from stillhouse.probabilities import Floats, Ints
 
-__all__ = ["BLIND", "Consensus", "Judgements", "Priors", "Quality", "consensus_of"]
+__all__ = ["BLIND", "UNKNOWN", "Consensus", "Judgements", "Priors", "Quality", "consensus_of"]
 
 STEPS, STEPS_A_TRUST = 200, 5
 TOLERANCE = 1e-3  # the largest change of the posterior from one fit of the trust to the next
@@ -58,13 +58,19 @@ class Consensus:
 
 
 def consensus_of(
-    opinion: Floats, judgements: Judgements, *, confidence: float = 0.95, priors: Priors | None = None
+    opinion: Floats,
+    judgements: Judgements,
+    *,
+    known: Ints | None = None,
+    confidence: float = 0.95,
+    priors: Priors | None = None,
 ) -> Consensus:
     """The posterior of decisions (n, w), by expectation maximisation (Dempster et al. 1977). Deterministic.
 
-    A row of nan in `opinion` is one of which nothing is thought.
+    A row of nan in `opinion` is one of which nothing is thought. `known` (n,) are decisions that somebody had the last word
+    on, UNKNOWN elsewhere: they say how good the sources are.
     """
-    priors, table = priors or Priors(), Table.of(opinion, judgements)
+    priors, table = priors or Priors(), Table.of(opinion, judgements, known)
     confusions = Confusions.before(judgements, table.width, priors)
     trust = Trust.before(table, priors)
     probs = trust.posterior(table, confusions)

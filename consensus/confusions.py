@@ -15,12 +15,15 @@ class Priors:
 
     accuracy: float = 0.85
     accuracy_strength: float = 20.0
-    shared_strength: float = 10.0  # of the confusion that all share, by true label
-    own_strength: float = 10.0  # of each source's confusion, by true label
+    shared_strength: float = 50.0  # of the confusion that all share, by true label
+    own_strength: float = 30.0  # of each source's confusion, by true label
     copying: float = 0.2
     copying_strength: float = 10.0
-    temper: float = 0.7
-    trust_strength: float = 4.0  # of b, g, bias and t, as the precision of a normal prior
+    opinion: float = 0.5  # b: items are shared for being hard, and opinions are too sure of those
+    temper: float = 0.5  # t: people err on the same items
+    # Precisions of normal priors: of t, and of b, g and bias. What is right together tells little of t.
+    temper_strength: float = 100.0
+    trust_strength: float = 4.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from stillhouse.probabilities import Bools, Floats, Ints
 
 BLIND = -1  # in place of a suggestion
+UNKNOWN = -1  # in place of a label
 OPINION_FLOOR = 1e-4
+IMPOSSIBLE = -60.0  # as a log-probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +47,8 @@ class Judgements:
 class Table:
     """Judgements beside the opinion on their decisions, with what does not change while confusions are sought.
 
-    `logs` (n, w) are the opinion's, `suggestion` (n, w) what was shown, as a distribution or zeros. A *cell* is what one
+    `logs` (n, w) are the opinion's, `suggestion` (n, w) what was shown, as a distribution or zeros, `ruled_out` (n, w) 0, or
+    IMPOSSIBLE where the decision is known to be another. A *cell* is what one
     group said of one decision: `cell` (m,) is that of each judgement, `cell_row` (c,) its decision, `cell_temper` (c,) whose
     exponent it takes: 0 for sources that stand alone, one more for each group of several. `share` (m,) is 1 / the number
     of judgements in the cell: a group speaks with one voice.
@@ -54,6 +57,7 @@ class Table:
     judgements: Judgements
     logs: NDArray[np.float64]
     suggestion: NDArray[np.float64]
+    ruled_out: NDArray[np.float64]
     cell: NDArray[np.intp]
     cell_row: NDArray[np.intp]
     cell_temper: NDArray[np.intp]
@@ -61,9 +65,13 @@ class Table:
     tempers: int
 
     @staticmethod
-    def of(opinion: Floats, judgements: Judgements) -> "Table":
+    def of(opinion: Floats, judgements: Judgements, known: Ints | None = None) -> "Table":
+        """`known` (n,) are decisions that need no judgement, UNKNOWN elsewhere."""
         n, w = opinion.shape
-        known = np.where(np.isfinite(opinion), np.asarray(opinion, dtype=np.float64), 1.0 / w)
+        thought = np.where(np.isfinite(opinion), np.asarray(opinion, dtype=np.float64), 1.0 / w)
+        ruled_out = np.zeros((n, w))
+        if known is not None:
+            ruled_out[(known != UNKNOWN)[:, None] & (np.arange(w) != known[:, None])] = IMPOSSIBLE
         _, group = np.unique(judgements.groups, return_inverse=True)
         members = np.bincount(group, minlength=1)
         several = members > 1
@@ -76,8 +84,9 @@ class Table:
         suggestion /= np.maximum(suggestion.sum(axis=1, keepdims=True), 1.0)
         return Table(
             judgements,
-            np.log(known + OPINION_FLOOR),
+            np.log(thought + OPINION_FLOOR),
             suggestion,
+            ruled_out,
             cell,
             keys // len(members),
             temper_of[keys % len(members)],

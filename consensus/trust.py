@@ -11,7 +11,7 @@ from consensus.judgements import Table, summed
 from stillhouse.probabilities import Floats, softmax
 
 OPINION_LIMITS, SUGGESTION_LIMITS = (0.0, 4.0), (0.0, 4.0)
-ALONE_LIMITS, GROUP_LIMITS = (0.05, 1.0), (0.05, 4.0)  # sources that stand alone may err together, but do not add
+ALONE_LIMITS, GROUP_LIMITS = (0.05, 1.5), (0.05, 4.0)  # sources that stand alone may err together, but do not add
 ITERATIONS = 25
 
 
@@ -32,11 +32,11 @@ class Trust:
     def before(table: Table, priors: Priors) -> "Trust":
         tempers = np.ones(table.tempers)
         tempers[0] = priors.temper
-        return Trust(1.0, 0.0, np.zeros(table.width), tempers)
+        return Trust(priors.opinion, 0.0, np.zeros(table.width), tempers)
 
     def logits(self, table: Table) -> NDArray[np.float64]:
         """(n, w): before any answer."""
-        return self.opinion * table.logs + self.suggestion * table.suggestion + self.bias
+        return self.opinion * table.logs + self.suggestion * table.suggestion + self.bias + table.ruled_out
 
     def posterior(self, table: Table, confusions: Confusions) -> NDArray[np.float64]:
         """(n, w)."""
@@ -54,12 +54,14 @@ class Trust:
         if not len(lesson.share):
             return self
         centre = Trust.before(table, priors).flat()
+        strength = np.full(len(centre), priors.trust_strength)
+        strength[2 : 2 + table.tempers] = priors.temper_strength
         limits = [OPINION_LIMITS, SUGGESTION_LIMITS, ALONE_LIMITS, *[GROUP_LIMITS] * (table.tempers - 1)]
         limits += [(-np.inf, np.inf)] * table.width
 
         def loss(x: Floats) -> tuple[float, Floats]:
             value, slope = lesson.loss(x)
-            pull = priors.trust_strength * (x - centre)
+            pull = strength * (x - centre)
             return value + 0.5 * float(pull @ (x - centre)), slope + pull
 
         options = {"maxiter": ITERATIONS}
@@ -74,12 +76,13 @@ class Trust:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lesson:
     """The answers that are foretold (a,): their likelihood (a, w) by true label, and what else is known of their rows:
-    opinion and suggestion (a, w), and what all other groups said (t, a, w), by temper.
+    opinion, suggestion and what is known (a, w), and what all other groups said (t, a, w), by temper.
     """
 
     likelihood: Floats
     logs: Floats
     suggestion: Floats
+    ruled_out: Floats
     others: Floats
     share: Floats
 
@@ -95,12 +98,15 @@ class _Lesson:
             of = table.cell_temper == temper
             others[temper] = summed(table.cell_row[of], voices[of], len(table.logs))[rows]
         others[table.cell_temper[cells], np.arange(len(who))] -= voices[cells]
-        return _Lesson(likelihood[who], table.logs[rows], table.suggestion[rows], others, table.share[who])
+        logs, suggestion, ruled_out = table.logs[rows], table.suggestion[rows], table.ruled_out[rows]
+        return _Lesson(likelihood[who], logs, suggestion, ruled_out, others, table.share[who])
 
     def loss(self, x: Floats) -> tuple[float, Floats]:
         """Minus the log-likelihood, and its slope. x: opinion, suggestion, tempers, bias."""
         ends = 2 + len(self.others)
-        logits = x[0] * self.logs + x[1] * self.suggestion + x[ends:] + np.tensordot(x[2:ends], self.others, axes=1)
+        logits = x[0] * self.logs + x[1] * self.suggestion + x[ends:] + self.ruled_out
+        for temper, others in zip(x[2:ends], self.others, strict=True):
+            logits += temper * others
         before = softmax(logits)
         joint = before * self.likelihood
         foretold = joint.sum(axis=1)
@@ -108,7 +114,7 @@ class _Lesson:
         slope = np.concatenate(
             [
                 [(over * self.logs).sum(), (over * self.suggestion).sum()],
-                np.tensordot(self.others, over, axes=2),
+                [(others * over).sum() for others in self.others],
                 over.sum(axis=0),
             ]
         )

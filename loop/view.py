@@ -1,9 +1,7 @@
 """What is known at one moment, as arrays: items, votes, answers, and the belief they add up to."""
 
-import json
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,9 +12,12 @@ from consensus.posterior import Answers, Belief, believe
 from consensus.votes import VoteTable
 from kinds.kind import Kind, Layout
 from loop.project import Project
+from loop.weighed import Weighed, agreed, several, weighed
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Item, Pick, Value, Vote
 from trainer.linear import DEFAULT_C, TOKEN_C, out_of_fold
+
+__all__ = ["Corpus", "View", "agreed", "opinion_of_votes", "penalty_of", "random_draws", "view_of", "votes_of"]
 
 VOTE_FOLDS = 5
 TOKEN_FOLDS = 3  # where rows are many: each fit costs seconds, and two thirds of many are many
@@ -73,14 +74,15 @@ class Corpus:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The corpus as people's answers let us see it. `labels` maps item id to what people agreed on; `conflicts` are
-    items they did not.
+    """The corpus as people's answers let us see it. `labels` maps item id to what people's answers amount to; `conflicts` are
+    items that they do not settle; `people` is what is known of the people, and how sure what they differ in is.
     """
 
     corpus: Corpus
     labels: dict[str, Value]
     conflicts: tuple[str, ...]
     belief: Belief
+    people: Weighed = field(default_factory=lambda: Weighed({}, ()))
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -168,16 +170,35 @@ def penalty_of(kind: Kind) -> float:
 def view_of(project: Project, corpus: Corpus, answers: Iterable[Answer]) -> View:
     """What the answers make of the corpus.
 
+    Where several people answered an item, each is weighed by how good they are, beside what is believed of the item without
+    its answers; what then counts teaches the belief, and what is left open is delivered as the odds that it has.
+    """
+    answers = list(answers)
+    labels, conflicts = agreed(answers)
+    people, belief = Weighed(labels, conflicts), _belief(project, corpus, labels)
+    if several(answers):
+        confidence = project.task.stop.confidence
+        people = weighed(corpus.kind, corpus.items, corpus.layout, answers, belief.out_of_fold, confidence)
+        belief = belief if people.labels == labels else _belief(project, corpus, people.labels)
+        probs = belief.probs.copy()
+        probs[people.rows] = people.probs
+        belief = replace(belief, probs=probs)
+    return View(corpus, people.labels, people.conflicts, belief, people)
+
+
+def _belief(project: Project, corpus: Corpus, labels: dict[str, Value]) -> Belief:
+    """What is believed of the pool, given what counts.
+
     A correction is chosen by the likelihood of single decisions. Where an item has many, what counts is the item: there
     the correction is taken only if the values of answered items, each predicted without its answer, score at least as
     well with it as without.
     """
-    labels, conflicts = agreed(answers)
-    view = View(corpus, labels, conflicts, _believed(project, corpus, labels, correct=True))
-    if corpus.kind.per_text or not labels or view.belief.penalty is None:
-        return view
-    plain = View(corpus, labels, conflicts, _believed(project, corpus, labels, correct=False))
-    return view if view.unseen_error.sum() <= plain.unseen_error.sum() else plain
+    corrected = _believed(project, corpus, labels, correct=True)
+    if corpus.kind.per_text or not labels or corrected.penalty is None:
+        return corrected
+    plain = _believed(project, corpus, labels, correct=False)
+    errors = [View(corpus, labels, (), belief).unseen_error.sum() for belief in (corrected, plain)]
+    return corrected if errors[0] <= errors[1] else plain
 
 
 def _believed(project: Project, corpus: Corpus, labels: Mapping[str, Value], *, correct: bool) -> Belief:
@@ -201,24 +222,6 @@ def _believed(project: Project, corpus: Corpus, labels: Mapping[str, Value], *, 
         correct=correct,
         rng=project.rng("belief", len(labels)),
     )
-
-
-def agreed(answers: Iterable[Answer]) -> tuple[dict[str, Value], tuple[str, ...]]:
-    """The most frequent value of each item, or what was decided on it; a tie is a conflict and counts as no answer."""
-    said: dict[str, Counter[str]] = defaultdict(Counter)
-    given = [answer for answer in answers if answer.label is not None]
-    decided = {answer.item_id for answer in given if answer.way == "adjudicate"}
-    for answer in given:
-        if answer.way == "adjudicate" or answer.item_id not in decided:
-            said[answer.item_id][json.dumps(answer.label, sort_keys=True)] += 1
-    labels, conflicts = {}, []
-    for item_id, counts in said.items():
-        (first, most), *others = counts.most_common(2)
-        if others and others[0][1] == most:
-            conflicts.append(item_id)
-        else:
-            labels[item_id] = json.loads(first)
-    return labels, tuple(sorted(conflicts))
 
 
 def random_draws(items: Sequence[Item], picks: Sequence[Pick], labels: dict[str, Value]) -> list[RandomDraw]:

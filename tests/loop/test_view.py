@@ -12,6 +12,7 @@ from kinds.kind import Layout
 from loop.learn import cross_fitted_student, lesson, quick_student
 from loop.project import Project
 from loop.view import Corpus, View, agreed, opinion_of_votes, random_draws, view_of, votes_of
+from loop.weighed import SETTLED
 from serving.student import inputs_of
 from stillhouse.records import Answer, Item, Pick, Value, Vote, VoteStatus
 from stillhouse.settings import Student
@@ -93,11 +94,29 @@ def test_a_pass_is_no_answer() -> None:
 
 
 def test_answers_teach_only_where_people_agree() -> None:
-    """A conflict stays out of the belief's answers and is counted."""
-    seen = view([*answers_with(), answer(ITEMS[0].id, "a", "kim"), answer(ITEMS[0].id, "b", "lou")])
-    one = {a.label for a in answers_with()[:1]}
-    assert seen.conflicts == (() if one <= {"a", "b"} else (ITEMS[0].id,))
-    assert len(seen.belief.answers.rows) == ANSWERED - len(seen.conflicts)
+    """A conflict that the belief does not decide either stays out of its answers, and is delivered as odds."""
+    votes = [vote for vote in world()[2] if vote.item_id != ITEMS[0].id]
+    unlike = [answer(ITEMS[0].id, "a", "kim"), answer(ITEMS[0].id, "b", "lou")]
+    seen = view_of(PROJECT, corpus(votes), [*answers_with()[1:], *unlike])
+    assert seen.conflicts == (ITEMS[0].id,)
+    assert len(seen.belief.answers.rows) == ANSWERED - 1
+    np.testing.assert_allclose(seen.belief.probs[0], seen.people.probs[0])
+
+
+def test_a_tie_goes_to_the_value_that_is_believed() -> None:
+    """What votes and texts make near certain of two answers is taken, and says how sure it is."""
+    truth = answers_with()[0].label
+    other = next(label for label in LABELS if label != truth)
+    seen = view([*answers_with(), answer(ITEMS[0].id, other, "kim")])
+    assert seen.labels[ITEMS[0].id] == truth
+    assert seen.people.probability[ITEMS[0].id] > SETTLED
+
+
+def test_one_answer_an_item_is_taken_as_it_is() -> None:
+    """Nobody is doubted for differing from the belief: items are asked because that may be wrong."""
+    seen = view(answers_with(3))
+    assert seen.labels == {a.item_id: a.label for a in answers_with(3)}
+    assert seen.people.people == ()
 
 
 def test_a_rounds_random_draw_was_from_all_that_earlier_rounds_left() -> None:
