@@ -11,7 +11,7 @@ import argilla_setup
 from argilla_setup.annotators import FILE as ANNOTATORS
 from argilla_setup.annotators import invite
 from argilla_setup.desk import Desk
-from argilla_setup.embedded import Connection, ensure_environment, up
+from argilla_setup.embedded import Connection, down, ensure_environment, status, up
 from argilla_setup.file_desk import FileDesk
 from argilla_setup.rehearsed import RehearsedExperts, answer_in_argilla, answer_in_files
 from loop.project import Project
@@ -111,8 +111,16 @@ class OpenDesk:
 
 
 def answers_at_desk(project: Project, on_line: Callable[[str], None]) -> list[Answer]:
-    """All that people have answered by now. Raises DeskError, or InputError where a file of answers cannot be read."""
-    return OpenDesk(project, on_line).desk.collect()
+    """All that people have answered by now; an embedded server that was down is down again afterwards.
+
+    Raises DeskError, or InputError where a file of answers cannot be read.
+    """
+    leave = project.task.desk.kind != "embedded" or status(project.argilla_home).running
+    try:
+        return OpenDesk(project, on_line).desk.collect()
+    finally:
+        if not leave:
+            down(project.argilla_home)
 
 
 def say_nothing(_line: str) -> None:

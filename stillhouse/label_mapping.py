@@ -54,36 +54,46 @@ def vote_carried(migration: Migration, vote: Vote, ask_from: float = ASK_FROM) -
 
     One label an item: probabilities of labels that were renamed move, of merged ones are summed; that of a split one is
     spread evenly over its parts, that of a removed one is left open (`residual`). The vote is asked for again where the
-    labels that are not certain now had `ask_from` or more together. Many labels an item: the chance that any of the
+    labels that are not certain now had `ask_from` or more together (and what fitted no label, if one is new). Many labels an item: the chance that any of the
     merged ones applies, as if they were independent; a removed one is dropped. Spans, roles and tags that are not certain
     now make the vote say nothing of the item, or of that token; fields are left out, which is to say nothing of them.
     """
-    moves, findings = migration.moves, {**vote.findings, CARRIED: 1}
-    candidates = tuple(dict.fromkeys(part for name in vote.candidates for part in moves.may_be.get(name, ())))
-    width = len(moves.new) if vote.probs else 0
+    moves = migration.moves
+    shown = tuple(dict.fromkeys(part for name in vote.candidates for part in moves.may_be.get(name, ())))
     if not vote.usable:
         # It may have named a label that was not there yet.
-        asked = vote.status == "unreadable" and (migration.anywhere or any(map(moves.open, moves.old)))
-        changed = replace(vote, probs=(0.0,) * width, candidates=candidates)
-        return replace(changed, findings={**findings, OPEN: 1} if asked else findings)
-    if vote.probs:
-        probs = _joined(moves, vote.probs) if migration.before.kind == "multi_label" else _summed(moves, vote.probs)
-        said = dict(zip(moves.old, vote.probs, strict=True))
-        unsure = sum(p for name, p in said.items() if _unsure(migration, name))
-        gone = sum(p for name, p in said.items() if not moves.may_be[name])
-        asked = migration.anywhere or unsure >= ask_from
-        residual = vote.residual + gone if migration.before.kind == "single_label" else vote.residual
-        changed = replace(vote, probs=probs, residual=residual, candidates=candidates)
+        asked = vote.status == "unreadable" and _added(migration)
+        said = replace(vote, probs=(0.0,) * (len(moves.new) if vote.probs else 0))
+    elif vote.probs:
+        said, asked = _weighed(migration, vote, ask_from)
     elif vote.value is None:  # an earlier change has left nothing of it
-        asked, changed = True, replace(vote, candidates=candidates)
+        said, asked = vote, True
     else:
-        found = _value(migration, _without_unlikely(migration, vote.value, ask_from), moves.stays.get)
-        value = found.value
-        if isinstance(value, list) and migration.before.kind in {"spans", "roles"}:
-            value = None if any(span["label"] is None for span in value) else value
-        asked = found.open or migration.anywhere
-        changed = replace(vote, value=value, candidates=candidates)
-    return replace(changed, findings={**findings, OPEN: 1} if asked else findings)
+        said, asked = _worded(migration, vote, vote.value, ask_from)
+    findings = {**vote.findings, CARRIED: 1, **({OPEN: 1} if asked else {})}
+    return replace(said, candidates=shown, findings=findings)
+
+
+def _weighed(migration: Migration, vote: Vote, ask_from: float) -> tuple[Vote, bool]:
+    """A vote that is probabilities, and whether they leave too much open."""
+    moves, one = migration.moves, migration.before.kind == "single_label"
+    said = dict(zip(moves.old, vote.probs, strict=True))
+    unsure = sum(p for name, p in said.items() if _unsure(migration, name))
+    unsure += vote.residual if _added(migration) else 0.0  # none of those that were there
+    gone = sum(p for name, p in said.items() if not moves.may_be[name])
+    shares = np.asarray(vote.probs)[:, None] * moves.matrix()
+    probs = shares.sum(axis=0) if one else 1.0 - np.prod(1.0 - shares, axis=0)
+    residual = vote.residual + (gone if one else 0.0)
+    return replace(vote, probs=tuple(map(float, probs)), residual=residual), migration.anywhere or unsure >= ask_from
+
+
+def _worded(migration: Migration, vote: Vote, value: Value, ask_from: float) -> tuple[Vote, bool]:
+    """A vote that is a value, and whether it leaves anything open."""
+    found = _value(migration, _without_unlikely(migration, value, ask_from), migration.moves.stays.get)
+    said = found.value
+    if migration.before.kind in {"spans", "roles"} and any(span["label"] is None for span in said):
+        said = None
+    return replace(vote, value=said), found.open or migration.anywhere
 
 
 def is_open(vote: Vote) -> bool:
@@ -91,19 +101,15 @@ def is_open(vote: Vote) -> bool:
     return OPEN in vote.findings
 
 
+def _added(migration: Migration) -> bool:
+    """Whether there is a label now that was in nobody's mind."""
+    return migration.anywhere or any(map(migration.moves.open, migration.moves.stays))
+
+
 def _unsure(migration: Migration, name: str) -> bool:
     """Removing one of many labels says nothing of the others; removing the one label does."""
     parts = migration.moves.may_be[name]
     return len(parts) > 1 or (not parts and migration.before.kind in {"single_label", "tokens"})
-
-
-def _summed(moves: Moves, probs: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(p) for p in np.asarray(probs) @ moves.matrix())
-
-
-def _joined(moves: Moves, probs: Sequence[float]) -> tuple[float, ...]:
-    shares = np.asarray(probs)[:, None] * moves.matrix()
-    return tuple(float(p) for p in 1.0 - np.prod(1.0 - shares, axis=0))
 
 
 def _value(migration: Migration, value: Value, open_as: OpenAs) -> Carried:

@@ -135,7 +135,15 @@ def test_a_vote_that_could_not_be_read_is_asked_for_again_where_a_label_is_new()
     found = vote_carried(moved("single_label", "ab", "abc", add="c"), unread)
     assert (found.probs, found.residual, is_open(found)) == ((0.0, 0.0, 0.0), 1.0, True)
     assert not is_open(vote_carried(moved("single_label", "ab", "abc", add="c"), replace(unread, status="refused")))
-    assert not is_open(vote_carried(moved("single_label", "ab", "ac", rename="b=c"), unread))
+    assert not is_open(vote_carried(moved("single_label", "ab", "bcd", split="a=c,d"), unread))
+    assert is_open(vote_carried(moved("single_label", "ab", "abc", add="c:from=a"), unread))
+
+
+def test_what_fitted_no_label_may_be_a_new_one() -> None:
+    """A vote that left much open is asked for again where a label is added, and not where one is split."""
+    unsure = vote((0.02, 0.58), 0.4)
+    assert is_open(vote_carried(moved("single_label", "ab", "abc", add="c:from=a"), unsure))
+    assert not is_open(vote_carried(moved("single_label", "ab", "bcd", split="a=c,d"), unsure))
 
 
 def test_labels_that_a_prompt_showed_are_called_as_they_are_now() -> None:
