@@ -110,6 +110,20 @@ def test_suggestions_are_values_and_the_blind_have_none(finished: tuple[str, Wor
 
 
 @every_kind
+def test_conflicts_with_people_have_names_of_the_kind(finished: tuple[str, World]) -> None:
+    """Where the teacher was wrong it is said in labels or fields, with examples that can be shown."""
+    _, world = finished
+    said = world.stillhouse("guidelines", "conflicts", world.run, "--quiet", "--json")
+    assert said.exit_code == 0, said.stderr
+    task = project_of(world).task
+    names = {*task.label_names, *(field.name for field in task.fields), ""}
+    for cluster in json.loads(said.stdout)["clusters"]:
+        assert {cluster["said"], cluster["right"]} <= names
+        assert all(one["said"] != one["right"] for one in cluster["examples"])
+    assert world.stillhouse("guidelines", "conflicts", world.run, "--quiet").exit_code == 0
+
+
+@every_kind
 def test_every_item_is_exported_with_a_value_of_its_kind(finished: tuple[str, World], tmp_path: Path) -> None:
     """People's answers are taken as they are; what is believed is one of the kind's values too."""
     _, world = finished
