@@ -1,10 +1,12 @@
 """What the tests of the desk share: a small task, records for it, and a person who answers through the API."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from argilla_setup.annotators import ensure_users
 from argilla_setup.argilla_api import ArgillaApi
 from argilla_setup.argilla_dataset import NO, RIGHT, YES, queue_of
 from argilla_setup.argilla_desk import ArgillaDesk
@@ -62,6 +64,14 @@ def records_of(desk: ArgillaDesk, way: Way = "label") -> dict[str, dict[str, Any
     return by_id
 
 
+_joined: Counter[str] = Counter()
+
+
+def _next_name(task: str) -> str:
+    _joined[task] += 1
+    return f"person-{_joined[task]}"
+
+
 @dataclass(frozen=True)
 class Person:
     """An annotator of the desk's workspace who enters with a key of their own, as the pages of Argilla do."""
@@ -72,15 +82,9 @@ class Person:
 
     @classmethod
     def joins(cls, desk: ArgillaDesk, username: str = "") -> "Person":
-        username = username or unique("person")
-        user = desk.api.call(
-            "POST",
-            "/users",
-            doing="testing",
-            body={"username": username, "first_name": "P", "role": "annotator", "password": secrets.token_hex(8)},
-        )
-        path = f"/workspaces/{desk.workspace_id()}/users"
-        desk.api.call("POST", path, doing="testing", body={"user_id": user["id"]})
+        """Somebody new to this desk; a server makes each of them once, since it takes its time over a password."""
+        username = username or _next_name(desk.task.name)
+        (user,) = ensure_users(desk, [username], lambda _: secrets.token_hex(8)).values()
         return cls(desk, username, ArgillaApi(desk.api.url, user["api_key"]))
 
     def answers(self, item_id: str, label: str | None, status: str = "submitted", way: Way = "label") -> None:
@@ -112,7 +116,7 @@ class Somebody:
     """A person at either desk, who says what they mean in the form that the desk wants."""
 
     def __init__(self, desk: ArgillaDesk | FileDesk, name: str = "") -> None:
-        self.desk, self.name = desk, name or unique("person")
+        self.desk, self.name = desk, name or _next_name(desk.task.name)
         self.person = Person.joins(desk, self.name) if isinstance(desk, ArgillaDesk) else None
 
     def says(self, item: Item | str, said: Value | bool, way: Way = "label") -> None:

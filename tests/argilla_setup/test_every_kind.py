@@ -180,7 +180,7 @@ def test_people_see_the_second_text_and_what_is_asked_about(argilla: Callable[[A
     for case in (pair, roles):
         argilla(case).publish([a_record(case)])
     fields = {name: from_html(text) for name, text in records_of(argilla(pair))["i"]["fields"].items()}
-    assert fields == {"text": TEXT, "pair": pair.item.pair}
+    assert (fields["text"], fields["pair"]) == (TEXT, pair.item.pair)
     path = f"/datasets/{argilla(pair).dataset_id()}/fields"
     titles = {each["name"]: each["title"] for each in pair_fields(argilla(pair), path)}
     assert titles == {"text": "Text", "pair": "target", "context": "To help you"}
