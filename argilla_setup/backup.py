@@ -168,7 +168,7 @@ def _version_of(file: Path) -> str | None:
         if file.is_file():
             with closing(_connect(file)) as db:
                 found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-                tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+                tables = _tables(db)
                 if found == "ok" and {"records", "responses", "users"} <= tables:
                     noted = "stillhouse_written_by" in tables
                     row = db.execute("SELECT version FROM stillhouse_written_by").fetchone() if noted else None
@@ -188,14 +188,18 @@ def _has_users(database: Path) -> bool:
     """False only where it can be read and nobody is in it yet; a damaged one is left to the check that says so."""
     try:
         with closing(_connect(database)) as db:
-            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            return "users" in tables and db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
+            return "users" in _tables(db) and db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
     except sqlite3.Error:
         return True
 
 
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
 def _forget_keys(copy: sqlite3.Connection) -> None:
-    for table, column in (("users", "api_key"), ("webhooks", "secret")):
+    columns = {"users": "api_key", "webhooks": "secret"}
+    for table, column in ((table, columns[table]) for table in sorted(_tables(copy) & columns.keys())):
         for (row,) in copy.execute(f"SELECT id FROM {table}").fetchall():  # noqa: S608 — names written here
             copy.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (secrets.token_urlsafe(48), row))  # noqa: S608
     copy.execute("VACUUM")  # the old ones must not stay legible in freed pages

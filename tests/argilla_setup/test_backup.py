@@ -27,7 +27,6 @@ def a_database(home: Path, version: str | None = None, *answers: str) -> Path:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("CREATE TABLE records (id)")
         db.execute("CREATE TABLE responses (id)")
-        db.execute("CREATE TABLE webhooks (id, secret)")
         db.execute("CREATE TABLE users (id, api_key)")
         db.execute("INSERT INTO users VALUES (1, 'the-key-of-ann')")
         db.executemany("INSERT INTO responses VALUES (?)", [(answer,) for answer in answers])
