@@ -4,7 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Changes:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Moves:
     """What each old label may be now. `stays` names the one new label that an old one is unless somebody says otherwise;
     a label that is split has none. `anywhere` are new labels that any item may have.
@@ -85,6 +85,7 @@ class Moves:
         """Whether somebody has to say what an old label is now."""
         return len(self.may_be[name]) > 1
 
+    @cached_property
     def matrix(self) -> NDArray[np.float64]:
         """(old, new): which share of an old label's probability each new one gets; a row of zeros where it is gone."""
         out = np.zeros((len(self.old), len(self.new)))

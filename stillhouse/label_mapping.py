@@ -81,7 +81,7 @@ def _weighed(migration: Migration, vote: Vote, ask_from: float) -> tuple[Vote, b
     unsure = sum(p for name, p in said.items() if _unsure(migration, name))
     unsure += vote.residual if _added(migration) else 0.0  # none of those that were there
     gone = sum(p for name, p in said.items() if not moves.may_be[name])
-    shares = np.asarray(vote.probs)[:, None] * moves.matrix()
+    shares = np.asarray(vote.probs)[:, None] * moves.matrix
     probs = shares.sum(axis=0) if one else 1.0 - np.prod(1.0 - shares, axis=0)
     residual = vote.residual + (gone if one else 0.0)
     return replace(vote, probs=tuple(map(float, probs)), residual=residual), migration.anywhere or unsure >= ask_from
