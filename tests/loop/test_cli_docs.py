@@ -22,7 +22,7 @@ COMMANDS = (
     "serve",
     "export labels",
 )
-DESK_COMMANDS = tuple(f"argilla {name}" for name in ("up", "down", "status", "open"))
+DESK_COMMANDS = tuple(f"argilla {name}" for name in ("up", "down", "status", "open", "logs", "backup", "restore"))
 
 
 def checked(root: Path) -> subprocess.CompletedProcess[str]:
