@@ -30,6 +30,7 @@ class FileDesk:
 
     def __init__(self, folder: Path, task: Task) -> None:
         self.folder, self.answers_folder, self.task = folder, folder / "answers", task
+        self._guidelines = folder / "guidelines.md"
         self.kind = kind_of(task)
         self._answers: dict[tuple[str, str, Way], Answer] = {}
         self._denied: list[Denial] = []
@@ -39,7 +40,13 @@ class FileDesk:
             raise disk_error(self.answers_folder, error) from error
 
     def publish(self, batch: Sequence[DeskRecord]) -> int:
-        """Add the new items to the file of their round; each file is replaced as a whole, so no line is ever half."""
+        """Add the new items to the file of their round; each file is replaced as a whole, so no line is ever half.
+
+        What people go by stands beside them, in guidelines.md.
+        """
+        guidelines = (self.task.guidelines_for_people or self.task.question).encode("utf-8", "replace")
+        if batch and (not self._guidelines.exists() or self._guidelines.read_bytes() != guidelines):
+            write_whole(self._guidelines, guidelines)
         published = self._published()
         records = {(record.item_id, record.way): record for record in reversed(batch)}  # the first of two stays
         in_order = [records[key] for key in dict.fromkeys((record.item_id, record.way) for record in batch)]

@@ -141,3 +141,14 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None
 def test_the_link_is_the_folder(desk: FileDesk) -> None:
     """Where a person finds the batches."""
     assert desk.link() == str(desk.folder.resolve())
+
+
+def test_what_people_go_by_lies_beside_the_batches(desk: FileDesk) -> None:
+    """As it is now; each line names the version that it was published with."""
+    desk.publish([a_record("a")])
+    assert (desk.folder / "guidelines.md").read_text(encoding="utf-8") == "Be kind."
+    edited = FileDesk(desk.folder, desk.task.model_copy(update={"guidelines": "Be quick."}))
+    edited.publish([a_record("a"), a_record("b")])
+    assert (desk.folder / "guidelines.md").read_text(encoding="utf-8") == "Be quick."
+    versions = [line["guidelines"] for line in lines_of(desk.folder / "batch-01.jsonl")]
+    assert versions == [desk.task.guidelines_id(), edited.task.guidelines_id()]
