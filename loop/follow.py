@@ -1,6 +1,6 @@
 """What is asked again of people: a refused suggestion, a surprising answer, opinions that differ."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -8,13 +8,12 @@ from loop.asked import Asked, is_measured
 from loop.kept import belief_before
 from loop.project import Project
 from loop.view import Corpus, agreed
+from loop.weighed import weighed
 from selector.follow_up import adjudications, probability_of, second_opinions
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Asking, Pick, Suggestion
 
 ROUNDING = 1e-9  # a share of a batch may miss its whole number by this much
-# The probability of the likeliest value of each of these items, given all that is known of it; nan where that is not known.
-Leading = Callable[[Sequence[str]], Floats]
 
 
 def verifications(project: Project, picks: Sequence[Pick], suggestions: Mapping[str, Suggestion]) -> list[Asking]:
@@ -28,14 +27,12 @@ def verifications(project: Project, picks: Sequence[Pick], suggestions: Mapping[
     return [Asking(pick.item_id, "verify", pick.round, pick.reason, pick.score) for pick in sure]
 
 
-def follow_ups(
-    project: Project, corpus: Corpus, asked: Asked, denied: Iterable[str], leading: Leading | None = None
-) -> list[Asking]:
+def follow_ups(project: Project, corpus: Corpus, asked: Asked, denied: Iterable[str]) -> list[Asking]:
     """What the answers so far ask for that is not asked yet: the same answers, the same follow-ups."""
     return [
         *_labels_after_a_no(asked, denied),
         *_seconds(project, corpus, asked),
-        *_decisions(project, asked, leading),
+        *_decisions(project, corpus, asked),
     ]
 
 
@@ -121,26 +118,54 @@ def _probabilities(project: Project, corpus: Corpus, answers: Sequence[Answer], 
     return found
 
 
-def _decisions(project: Project, asked: Asked, leading: Leading | None) -> list[Asking]:
-    if not project.task.desk.adjudicators:
-        return []
-    _, conflicts = agreed(asked.answers)
-    due = [item_id for item_id in conflicts if item_id in asked.pick_of and "adjudicate" not in asked.ways(item_id)]
-    due = [item_id for item_id in due if not any(asked.is_open(item_id, way) for way in asked.ways(item_id))]
-    if not due:
-        return []
-    known = np.full(len(due), np.nan) if leading is None else leading(due)
-    measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in due])
+def _decisions(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
+    due = [
+        item_id
+        for item_id in _undecided(project, asked)
+        if not any(asked.is_open(item_id, way) for way in asked.ways(item_id))
+    ]
+    leading = _leading(project, corpus, asked, due)
+    measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in due], dtype=bool)
     return [
         Asking(
             due[row],
             "adjudicate",
             asked.pick_of[due[row]].round,
             "people differ",
-            float(np.nan_to_num(1.0 - known[row], nan=1.0)),
+            float(np.nan_to_num(1.0 - leading[row], nan=1.0)),
         )
-        for row in adjudications(due, known, measured)
+        for row in adjudications(due, leading, measured)
     ]
+
+
+def _undecided(project: Project, asked: Asked) -> list[str]:
+    """Items on which people differ and nobody was asked to decide, though somebody could be."""
+    if not project.task.desk.adjudicators:
+        return []
+    _, conflicts = agreed(asked.answers)
+    return [item_id for item_id in conflicts if item_id in asked.pick_of and "adjudicate" not in asked.ways(item_id)]
+
+
+def _leading(project: Project, corpus: Corpus, asked: Asked, due: Sequence[str]) -> Floats:
+    """(len(due),): the probability of the likeliest value, from who said what and the belief before the round; nan where
+    labels have changed since.
+    """
+    found = np.full(len(due), np.nan)
+    for number in sorted({asked.pick_of[item_id].round for item_id in due}):
+        if number <= asked.relabelled:
+            continue
+        of_round = {pick.item_id for pick in asked.of_round(number)}
+        people = weighed(
+            corpus.kind,
+            corpus.items,
+            corpus.layout,
+            [answer for answer in asked.answers if answer.item_id in of_round],
+            belief_before(project, number),
+            project.task.stop.confidence,
+        )
+        for row, item_id in enumerate(due):
+            found[row] = people.probability.get(item_id, np.nan) if item_id in of_round else found[row]
+    return found
 
 
 def unchecked(project: Project, corpus: Corpus, asked: Asked) -> frozenset[str]:
@@ -148,10 +173,8 @@ def unchecked(project: Project, corpus: Corpus, asked: Asked) -> frozenset[str]:
 
     A figure must not take their answers for what people would say in the end: elsewhere such answers were checked.
     """
-    settings, found = project.task.desk, set[str]()
-    if not settings.second_opinions:
-        return frozenset()
-    for number, alone in _answered_once(asked):
+    settings, found = project.task.desk, set(_undecided(project, asked))
+    for number, alone in _answered_once(asked) if settings.second_opinions else ():
         probability = _probabilities(project, corpus, alone, number)
         found |= {a.item_id for a, p in zip(alone, probability, strict=True) if p < settings.second_below}
     open_still = {item for number in {p.round for p in asked.picks} for item, _ in asked.open_in(number)}

@@ -12,7 +12,7 @@ from loop.asked import Asked, asked_of, is_measured, to_keep
 from loop.context import Surroundings
 from loop.desk_records import records_of
 from loop.desks import OpenDesk
-from loop.follow import Leading, follow_ups
+from loop.follow import follow_ups
 from loop.kept import belief_before
 from loop.progress import Display
 from loop.project import Project
@@ -32,7 +32,7 @@ AGAIN: Mapping[Way, str] = {
 
 @dataclass(eq=False)
 class AtDesk:
-    """One round of a run with its people. `known` is what rehearsed experts know; `leading` how settled an item is."""
+    """One round of a run with its people. `known` is what rehearsed experts know."""
 
     project: Project
     store: Store
@@ -42,7 +42,6 @@ class AtDesk:
     base: Base
     known: Mapping[str, Value] | None
     number: int
-    leading: Leading | None = None
     sleep: Callable[[float], None] = field(default=time.sleep)
     _said: set[str] = field(default_factory=set)
 
@@ -123,7 +122,7 @@ def _hear(at: AtDesk, *, all_of_it: bool) -> int:
         for line in desk.sent_back():
             at.say_once(f"  sent back: {line}")
         denied = {denial.item_id for denial in desk.denied()}
-        again = follow_ups(at.project, at.corpus, at.asked, denied, at.leading)
+        again = follow_ups(at.project, at.corpus, at.asked, denied)
         came += len(answers) + len(again)
         if not again:
             return came
