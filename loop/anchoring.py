@@ -7,6 +7,7 @@ like chances to be shown or blind: in one round, among items of like score, sinc
 hides the suggestion of some targeted items by lot.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,15 @@ from stillhouse.strata import stratified_difference
 
 STRATA = 5  # as many leave about a tenth of what an unequal choice would bias (Cochran 1968)
 RANDOM, UNCERTAIN = "random", "uncertain"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """What was believed of picked items before anybody answered them: `opinion` (u, k), nan elsewhere, and as `values`."""
+
+    layout: Layout
+    opinion: Floats
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +72,26 @@ class Reaction:
     same: bool
 
 
-def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pick]) -> dict[str, Value]:
-    """What each picked item would have been suggested as; nothing where that was not kept, or the pool has changed."""
+def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pick]) -> Before:
+    """Of each picked item; of none whose round's belief was not kept, or was one of another pool."""
     kind, layout = project.kind, Layout.of(project.kind, items)
     at = {item.id: number for number, item in enumerate(items)}
-    found: dict[str, Value] = {}
-    by_round: dict[int, list[str]] = {}
+    opinion = np.full((len(layout.item_of), len(kind.columns)), np.nan)
+    values: dict[str, Value] = {}
+    by_round: dict[int, list[str]] = defaultdict(list)
     for pick in picks:
         if pick.item_id in at:
-            by_round.setdefault(pick.round, []).append(pick.item_id)
+            by_round[pick.round].append(pick.item_id)
     for number, ids in by_round.items():
         probs = kept(project, f"belief-{number - 1:02d}")
-        if probs is None or probs.shape != (len(layout.item_of), len(kind.columns)):
+        if probs is None or probs.shape != opinion.shape:
             continue
         thresholds = kind.thresholds(probs)
         for item_id in ids:
             item, rows = items[at[item_id]], layout.rows(at[item_id])
-            value = kind.decode(item, layout.spans[rows], probs[rows], thresholds)
-            found[item_id] = kind.normal(item, value)
-    return found
+            opinion[rows] = probs[rows]
+            values[item_id] = kind.normal(item, kind.decode(item, layout.spans[rows], probs[rows], thresholds))
+    return Before(layout, opinion, values)
 
 
 def reactions(

@@ -26,6 +26,7 @@ from loop.summary import (
     write_run_report,
 )
 from loop.teach import ask_teachers
+from loop.weighed import Weighed
 from stillhouse.errors import InputError
 from stillhouse.store import Store
 
@@ -72,12 +73,17 @@ def run_task(
             stays = keep_argilla or (loop is not None and loop.waiting > 0)  # also where waiting was interrupted
             if project.task.desk.kind == "embedded" and not stays:
                 down(project.argilla_home)
-        people = people_in(project, loop.items, store)
+        people = people_in(project, loop.items, store, counts=_what_counts(loop, outcome))
         summary = summary_of(project, store, outcome, people)
         if loop.last is not None:
             write_run_report(loop, outcome, people)
         write_json(project.summary, summary)
         return RunResult(summary, _ending(loop, outcome, keep_argilla=keep_argilla), outcome.waiting)
+
+
+def _what_counts(loop: Loop, outcome: Outcome) -> Weighed | None:
+    """What the answers amount to, as the last round saw them; None where there may be more since."""
+    return loop.last[0].people if loop.last is not None and outcome.stopped else None
 
 
 def teach_task(task_path: Path, folder: Path | None, *, quiet: bool, where: Where | None = None) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def report_of(folder: Path, *, quiet: bool) -> Path:
         outcome = run_rounds(loop, most=0)
         if loop.last is None:
             last_round_of(loop, len(rounds) - 1)
-        people = people_in(project, loop.items, store)
+        people = people_in(project, loop.items, store, counts=_what_counts(loop, outcome))
         write_json(project.summary, summary_of(project, store, outcome, people))
         return write_run_report(loop, outcome, people)
 

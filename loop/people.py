@@ -22,6 +22,7 @@ from loop.people_agreement import (
     with_others,
 )
 from loop.project import Project, project_of, read_pool, same_meaning_since
+from loop.weighed import Weighed, weighed
 from stillhouse.errors import DeskError
 from stillhouse.measures import mean_score_interval
 from stillhouse.records import Answer, Interval, Item, Pick, Value, Way
@@ -67,12 +68,15 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """An item that people labelled differently; `settled` is what counts now, None while it is open."""
+    """An item that people labelled differently; `settled` is what counts now, None while it is open; `probability` that of
+    the likeliest of their answers, where nobody has decided.
+    """
 
     item_id: str
     text: str
     said: tuple[Opinion, ...]
     settled: str | None
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +135,15 @@ def people_of_run(folder: Path) -> People:
 
 
 def people_in(
-    project: Project,
-    items: Sequence[Item],
-    store: Store,
-    *,
-    accuracy: Mapping[str, Interval] | None = None,
-    link: str = "",
+    project: Project, items: Sequence[Item], store: Store, *, counts: Weighed | None = None, link: str = ""
 ) -> People:
-    """What was believed before the labels came to mean something else says nothing of what would be suggested now."""
+    """`counts` is what the answers amount to, where that is known already.
+
+    What was believed before the labels came to mean something else says nothing of what would be suggested now.
+    """
     picks = [pick for pick in store.picks() if pick.round > same_meaning_since(store)]
     verified = frozenset(asking.item_id for asking in store.askings() if asking.way == "verify")
-    return people_of(project, items, picks, store.answers(), accuracy=accuracy, verified=verified, link=link)
+    return people_of(project, items, picks, store.answers(), counts=counts, verified=verified, link=link)
 
 
 def link_of(project: Project) -> str:
@@ -169,31 +171,35 @@ def people_of(
     picks: Sequence[Pick],
     answers: Sequence[Answer],
     *,
-    accuracy: Mapping[str, Interval] | None = None,
+    counts: Weighed | None = None,
     verified: Collection[str] = (),
     link: str = "",
 ) -> People:
-    """`items` are the pool in its order, `accuracy` each annotator's by a model that knows better; without it, answers on the
-    random share are held against what was believed before them. `verified` are ids of items that were asked for yes or no.
+    """`items` are the pool in its order; `verified` are ids of items that were asked for yes or no.
+
+    Without `counts` the answers are weighed beside what was believed before them.
     """
     kind, by = project.kind, Bootstrap(project.task.stop.confidence, project.rng("people"))
     by_id = {item.id: item for item in items}
     answers = [answer for answer in answers if answer.item_id in by_id]
     shared = shared_items(kind, by_id, answers)
-    believed = believed_before(project, items, picks)
-    reacted = reactions(project, by_id, picks, answers, believed, verified)
+    before = believed_before(project, items, picks)
+    reacted = reactions(project, by_id, picks, answers, before.values, verified)
+    counts = counts or weighed(kind, items, before.layout, answers, before.opinion, by.confidence)
+    names = sorted({answer.annotator for answer in answers})
+    accuracy = counts.accuracies() or _beside_the_belief(kind, names, answers, before.values, by_id, by)
     timed = [a.seconds for a in answers if a.seconds is not None and not _simulated(a)]
     minutes = sum(timed) / 60
     return People(
         score_name=kind.score_name,
         annotators=tuple(
-            _annotator(kind, name, answers, shared, reacted, believed, by_id, accuracy or {}, by)
-            for name in sorted({answer.annotator for answer in answers})
+            _annotator(kind, [a for a in answers if a.annotator == name], shared, reacted, accuracy, by)
+            for name in names
         ),
         shared=len(shared),
         figures=figures_of(kind, shared, by),
         by_class=classes_of(kind, shared, by),
-        conflicts=conflicts_of(kind, by_id, answers),
+        conflicts=conflicts_of(kind, by_id, answers, counts),
         anchoring={
             way: found
             for way in ("label", "verify")
@@ -207,12 +213,10 @@ def people_of(
     )
 
 
-def conflicts_of(kind: Kind, items: Mapping[str, Item], answers: Iterable[Answer]) -> tuple[Conflict, ...]:
+def conflicts_of(
+    kind: Kind, items: Mapping[str, Item], answers: Iterable[Answer], counts: Weighed
+) -> tuple[Conflict, ...]:
     """Items with answers that differ, the open ones first, then by id."""
-    from loop.view import agreed  # what a run believes is heavy to import, and only this is needed of it
-
-    answers = list(answers)
-    labels, still_open = agreed(answers)
     by_item: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.label is not None:
@@ -222,23 +226,22 @@ def conflicts_of(kind: Kind, items: Mapping[str, Item], answers: Iterable[Answer
         item = items[item_id]
         opinions = tuple(Opinion(a.annotator, kind.show(item, a.label), a.way) for a in said if a.label is not None)
         if len({opinion.value for opinion in opinions}) > 1:
-            settled = None if item_id in still_open else kind.show(item, labels[item_id])
-            found.append(Conflict(item_id, item.text, opinions, settled))
+            settled = kind.show(item, counts.labels[item_id]) if item_id in counts.labels else None
+            decided = any(opinion.way == "adjudicate" for opinion in opinions)
+            probability = None if decided else counts.probability.get(item_id)
+            found.append(Conflict(item_id, item.text, opinions, settled, probability))
     return tuple(sorted(found, key=lambda one: (one.settled is not None, one.item_id)))
 
 
 def _annotator(
     kind: Kind,
-    name: str,
-    answers: Sequence[Answer],
+    mine: Sequence[Answer],
     shared: Sequence[Shared],
     reacted: Sequence[Reaction],
-    believed: Mapping[str, Value],
-    items: Mapping[str, Item],
     accuracy: Mapping[str, Interval],
     by: Bootstrap,
 ) -> Annotator:
-    mine = [answer for answer in answers if answer.annotator == name]
+    name = mine[0].annotator
     others = any(name in {answer.annotator for answer in each.answers} for each in shared)
     agreement, kappa = with_others(kind, shared, name, by) if others else (None, None)
     reacted = [r for r in reacted if r.annotator == name]
@@ -251,7 +254,7 @@ def _annotator(
         passes=sum(answer.label is None for answer in mine),
         agreement=agreement,
         kappa=kappa,
-        accuracy=accuracy.get(name) or _beside_the_belief(kind, mine, believed, items, by),
+        accuracy=accuracy.get(name),
         kept=share_kept(shown, by.confidence, "suggestions shown") if shown else None,
         anchoring=anchoring.difference if anchoring else None,
         seconds=seconds_of(mine),
@@ -259,16 +262,25 @@ def _annotator(
 
 
 def _beside_the_belief(
-    kind: Kind, mine: Sequence[Answer], believed: Mapping[str, Value], items: Mapping[str, Item], by: Bootstrap
-) -> Interval | None:
-    """The mean score of blind first answers against what was believed before: the same items' sample for everybody."""
-    scores = [
-        kind.score(kind.normal(items[answer.item_id], answer.label), believed[answer.item_id])
-        for answer in mine
-        if answer.blind and answer.way == "label" and answer.label is not None and answer.item_id in believed
-    ]
+    kind: Kind,
+    names: Iterable[str],
+    answers: Sequence[Answer],
+    believed: Mapping[str, Value],
+    items: Mapping[str, Item],
+    by: Bootstrap,
+) -> dict[str, Interval]:
+    """The mean score of each person's blind first answers against what was believed before: for everybody a sample of the
+    same items. It is what is left where no item has two answers.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    for answer in answers:
+        before = believed.get(answer.item_id)
+        if answer.blind and answer.way == "label" and answer.label is not None and before is not None:
+            found[answer.annotator].append(kind.score(kind.normal(items[answer.item_id], answer.label), before))
     on = "blind answers, beside what was believed before them"
-    return mean_score_interval(np.array(scores), by.confidence, on, by.rng) if scores else None
+    return {
+        name: mean_score_interval(np.array(found[name]), by.confidence, on, by.rng) for name in names if found[name]
+    }
 
 
 def seconds_of(answers: Iterable[Answer]) -> Seconds | None:
@@ -304,4 +316,5 @@ def _annotator_json(one: Annotator) -> dict[str, Any]:
 
 def _conflict_json(one: Conflict) -> dict[str, Any]:
     said = [{"annotator": o.annotator, "label": o.value, "way": o.way} for o in one.said]
-    return {"id": one.item_id, "text": one.text, "said": said, "settled": one.settled, "open": one.settled is None}
+    named = {"id": one.item_id, "text": one.text, "said": said, "settled": one.settled}
+    return {**named, "probability": one.probability, "open": one.settled is None}

@@ -109,6 +109,7 @@ def _conflicts(people: People) -> str:
 def _conflict(one: Conflict) -> tuple[str, ...]:
     said = "; ".join(f"{opinion.annotator}: {opinion.value}" for opinion in one.said)
     settled = "open" if one.settled is None else plain(one.settled)
+    settled += "" if one.probability is None else f" ({one.probability:.0%})"
     return plain(one.item_id), plain(said), settled, plain(one.text)
 
 
