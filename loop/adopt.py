@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from kinds.kind import Kind
-from loop.amendments import ask_as_before, judged_now
+from loop.amendments import ask_as_before
 from loop.costs import ToAsk, check_cost
 from loop.drafts import Draft, changed_task, difference, names_in
-from loop.guidelines import noted
+from loop.guidelines import judged_now, noted
 from loop.library import Library
 from loop.progress import Display
 from loop.project import Project, open_project, read_gold
@@ -93,7 +93,7 @@ def adopt(
     """
     wanted, old = amended(project.task, draft.text), project.task
     version, parent = wanted.guidelines_id(), draft.base
-    judged = judged_now(project, store, version)
+    judged = judged_now(project, store.versions(), version)
     target = guidelines_file(project.task_path) or project.task_path
     there = version == project.task.guidelines_id() and version != draft.base
     if not there:

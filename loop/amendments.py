@@ -9,12 +9,12 @@ import numpy as np
 from kinds.kind import Layout
 from loop.costs import ToAsk, check_cost
 from loop.drafts import Draft, changed_task, names_in
-from loop.guidelines import noted, now
+from loop.guidelines import judged_now, noted, now, tried_of
 from loop.progress import Display
 from loop.project import Project
 from loop.teach import BOTH_ORDERS, CAPABILITIES, Turn, shown_again
 from loop.view import agreed, votes_of
-from stillhouse.amendment_measures import LEAST_ITEMS, Judged, Tried, judge
+from stillhouse.amendment_measures import LEAST_ITEMS, Judged, Tried
 from stillhouse.errors import InputError
 from stillhouse.guidelines import Version, amended, half_of, words_of
 from stillhouse.ledger import BatchNote, StoredReply
@@ -25,6 +25,7 @@ from stillhouse.task import Task
 from teacher.prices import BudgetGuard
 
 MOST_ITEMS = 200
+REHEARSED = "The experts are rehearsed: simulated people answered from known labels."
 # Items picked for being hard were picked because of the votes on them, so whatever is asked anew seems to gain there. They
 # are compared with votes that are as new: under the guidelines in force and a sentence that says nothing.
 CONTROL = "Read each text to its end."
@@ -78,11 +79,12 @@ class Tested:
     judged: Judged
     abstained: tuple[int, int]
     cost_usd: float
+    rehearsed: bool
 
     def to_json(self) -> dict[str, Any]:
         named = {"draft": self.draft.number, "version": self.version, "teachers": list(self.teachers)}
         spent = {"abstained": list(self.abstained), "cost_usd": round(self.cost_usd, 6)}
-        return {**named, **self.judged.to_json(), **spent}
+        return {**named, **self.judged.to_json(), **spent, "rehearsed_experts": self.rehearsed}
 
     def text(self) -> str:
         header = ("held-out answers", "n", "before", "after", "gained", "lost", "difference", "McNemar p")
@@ -93,6 +95,7 @@ class Tested:
         out = [asked, "", *table, ""]
         if self.abstained != (0, 0):
             out.append(f"Without a usable vote: {self.abstained[0]} before, {self.abstained[1]} after.")
+        out += [REHEARSED] if self.rehearsed else []
         out.append(f"Spent: ${self.cost_usd:.4f}.")
         out.append(f"{self.judged.verdict.capitalize()}: {self.judged.because}.")
         return "\n".join(out)
@@ -144,40 +147,22 @@ def try_draft(
     ]
     abstained = (sum(v is None for v in before.values()), sum(v is None for v in now_said.values()))
     cost_usd = store.spent_usd() - spent
-    _keep(project, store, draft, after, tried, teachers)
-    judged = judged_now(project, store, version)
+    _keep(store, draft, after, tried, teachers)
+    judged = judged_now(project, store.versions(), version)
     assert judged is not None
-    return Tested(draft, version, tuple(one.name for one in teachers), judged, abstained, cost_usd)
-
-
-def judged_now(project: Project, store: Store, version: str) -> Judged | None:
-    """What the test of a version shows, corrected for all that have been tested on any of its items by now; None without one."""
-    tested = {one.id: _tried(one) for one in store.versions() if one.evidence}
-    if version not in tested:
-        return None
-    mine = {one.item_id for one in tested[version]}
-    drafts = sum(not mine.isdisjoint(one.item_id for one in others) for others in tested.values())
-    return judge(tested[version], confidence=project.task.stop.confidence, drafts=drafts)
-
-
-def _tried(version: Version) -> list[Tried]:
-    return [Tried(**each) for each in version.evidence["items"]]
+    rehearsed = project.task.desk.rehearse is not None
+    return Tested(draft, version, tuple(one.name for one in teachers), judged, abstained, cost_usd, rehearsed)
 
 
 def _asked(version: Version) -> list[tuple[str, Tried]]:
-    return [(name, each) for name in version.evidence["teachers"] for each in _tried(version)]
+    return [(name, each) for name in version.evidence["teachers"] for each in tried_of(version)]
 
 
-def _keep(
-    project: Project, store: Store, draft: Draft, after: Task, tried: Sequence[Tried], teachers: Sequence[Teacher]
-) -> None:
+def _keep(store: Store, draft: Draft, after: Task, tried: Sequence[Tried], teachers: Sequence[Teacher]) -> None:
     known = next((one for one in store.versions() if one.id == after.guidelines_id()), None)
     fresh = known or Version(after.guidelines_id(), draft.base, "", f"draft {draft.number}", words_of(after))
     evidence = {"at": now(), "teachers": [one.name for one in teachers], "items": [asdict(one) for one in tried]}
     store.keep_version(replace(fresh, evidence=evidence))
-    judged = judged_now(project, store, fresh.id)
-    assert judged is not None
-    store.keep_version(replace(fresh, evidence={**evidence, "verdict": judged.verdict, "because": judged.because}))
 
 
 def _held_out(

@@ -7,7 +7,7 @@ from typing import Any
 
 from kinds.kind import Kind, Layout
 from loop.adopt import Adopted, Reask, adopt
-from loop.amendments import Tested, pooled_values, try_draft
+from loop.amendments import REHEARSED, Tested, pooled_values, try_draft
 from loop.conflicts import Cluster, Compared, Conflict, clusters_of_people, clusters_with_teacher
 from loop.drafts import (
     Draft,
@@ -44,6 +44,7 @@ class Found:
     answers: int
     drafting: int
     clusters: tuple[Cluster, ...]
+    rehearsed: bool
 
     def to_json(self, most: int) -> dict[str, Any]:
         rows = [
@@ -69,13 +70,14 @@ class Found:
             }
             for number, each in enumerate(self.clusters[:most], 1)
         ]
-        return {"task": self.task, "answers": self.answers, "drafting_half": self.drafting, "clusters": rows}
+        counts = {"answers": self.answers, "drafting_half": self.drafting, "rehearsed_experts": self.rehearsed}
+        return {"task": self.task, **counts, "clusters": rows}
 
     def text(self, most: int) -> str:
         sides = [[each for each in self.clusters if each.between == side] for side in ("teacher", "people")]
         found = f"clusters of conflicts: {len(sides[0])} with the teacher, {len(sides[1])} between people"
         half = f"{self.drafting} of {self.answers} answered items (the drafting half; the others are for tests)"
-        lines = [f"{self.task}: {found}, in {half}"]
+        lines = [f"{self.task}: {found}, in {half}", *([REHEARSED] if self.rehearsed else [])]
         for number, each in enumerate(self.clusters[:most], 1):
             lines += ["", f"{number}. {title(each)}", f"   {_sizes(each)}"]
             lines += [f"   - {self._example(each, one)}" for one in each.members[:EXAMPLES]]
@@ -218,7 +220,8 @@ def _found(project: Project, store: Store, library: Library) -> Found:
     clusters = clusters_with_teacher(compared, "drafting", rng, confidence)
     clusters += clusters_of_people(project.kind, items, answers, "drafting", library.texts, rng)
     drafting = sum(half_of(item_id) == "drafting" for item_id in compared.labels)
-    return Found(project.task.name, project.kind, len(compared.labels), drafting, tuple(clusters))
+    rehearsed = project.task.desk.rehearse is not None
+    return Found(project.task.name, project.kind, len(compared.labels), drafting, tuple(clusters), rehearsed)
 
 
 def compared_of(project: Project, store: Store, library: Library) -> Compared:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loop.project import Project
+from stillhouse.amendment_measures import Judged, Tried, judge
 from stillhouse.guidelines import Version, words_of
 from stillhouse.store import Store
 
@@ -35,6 +36,20 @@ def noted(project: Project, store: Store, how: str = FOUND) -> Version:
     version = replace(fresh, parent=parent, since=now(), how=how)
     store.keep_version(version)
     return version
+
+
+def tried_of(version: Version) -> list[Tried]:
+    return [Tried(**each) for each in version.evidence["items"]]
+
+
+def judged_now(project: Project, versions: Sequence[Version], version: str) -> Judged | None:
+    """What the test of a version shows, corrected for all that have been tested on any of its items by now; None without one."""
+    tested = {one.id: tried_of(one) for one in versions if one.evidence}
+    if version not in tested:
+        return None
+    mine = {one.item_id for one in tested[version]}
+    drafts = sum(not mine.isdisjoint(one.item_id for one in others) for others in tested.values())
+    return judge(tested[version], confidence=project.task.stop.confidence, drafts=drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +85,14 @@ def guidelines_facts(project: Project, store: Store) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All versions in the order in which they were first seen; `present` is the id that task.toml has now."""
+    """All versions in the order in which they were first seen, and what the tests of some show; `present` is the id that
+    task.toml has now.
+    """
 
     task: str
     present: str
     versions: tuple[Version, ...]
+    judged: Mapping[str, Judged]
     stand: Standing
 
     def to_json(self) -> dict[str, Any]:
@@ -87,7 +105,7 @@ class History:
                 "in_force": one.id == self.present,
                 "votes": self.stand.votes.get(one.id, 0),
                 "answers": self.stand.answers.get(one.id, 0),
-                "evidence": dict(one.evidence) or None,
+                "tested": self.judged[one.id].to_json() if one.id in self.judged else None,
                 "words": dict(one.words),
             }
             for one in self.versions
@@ -102,8 +120,8 @@ class History:
             marks = ", ".join(filter(None, [state, one.how, f"after {one.parent}" if one.parent else ""]))
             lines.append(f"  {one.id}{' *' if one.id == self.present else '  '} {marks}")
             lines.append(f"      {_counted(self.stand, one.id)}")
-            if one.evidence:
-                lines.append(f"      tested: {one.evidence['verdict']}: {one.evidence['because']}")
+            if one.id in self.judged:
+                lines.append(f"      tested: {self.judged[one.id].verdict}: {self.judged[one.id].because}")
         if "" in self.stand.versions:
             lines.append(f"  {NOT_KNOWN}: {_counted(self.stand, '')}, from before versions were kept")
         lines.append("* in force")
@@ -117,7 +135,9 @@ def history(project: Project, store: Store) -> History:
         seen = next((one for one in versions if one.id == present), None)
         now_there = seen or Version(present, "", "", "in task.toml, not used yet", words_of(project.task))
         versions = [one for one in versions if one.id != present] + [now_there]
-    return History(project.task.name, present, tuple(versions), standing(project, store))
+    found = {one.id: judged_now(project, versions, one.id) for one in versions}
+    judged = {name: each for name, each in found.items() if each is not None}
+    return History(project.task.name, present, tuple(versions), judged, standing(project, store))
 
 
 def _counted(stand: Standing, version: str) -> str:

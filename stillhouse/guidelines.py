@@ -15,8 +15,8 @@ class Version:
     """One version, named by `Task.guidelines_id`; `words` are what that hashes (see `words_of`).
 
     `since` is when it came into force (ISO 8601 in UTC), "" if it was only tested; `parent` what was in force before, or
-    what it was drafted from. `how` says in words who put it into force. `evidence` is what testing it showed
-    (`loop.amendments.Evidence`), empty if nobody did.
+    what it was drafted from. `how` says in words who put it into force. `evidence` is what testing it measured: "at",
+    "teachers", and "items" (`stillhouse.amendment_measures.Tried`, as JSON); empty if nobody did.
     """
 
     id: str

@@ -112,7 +112,7 @@ def test_from_a_conflict_to_votes_under_better_guidelines(run: Run) -> None:
     tested = run.said("test", 1, "--quiet")
     assert tested["verdict"] == "helps"
     assert tested["rows"][0]["difference"]["lo"] > 0
-    assert tested["version"] != old
+    assert (tested["rehearsed_experts"], tested["version"] != old) == (True, True)
     assert run.votes() == before
 
     shown = run.guidelines("adopt", 1, "--quiet")
@@ -133,6 +133,8 @@ def test_from_a_conflict_to_votes_under_better_guidelines(run: Run) -> None:
     rows = run.said("history")["versions"]
     assert [(row["in_force"], row["votes"]) for row in rows] == [(False, ITEMS - len(asked)), (True, len(asked))]
     assert (rows[1]["parent"], rows[1]["how"]) == (old, "adopted from draft 1")
+    assert [row["tested"] and row["tested"]["verdict"] for row in rows] == [None, "helps"]
+    assert "tested: helps" in run.guidelines("history").stdout
     assert run.world.stillhouse("report", run.world.run).exit_code == 0
     page = (run.world.run / "report.html").read_text(encoding="utf-8")
     assert f"{run.version} (in force): {len(asked)} votes" in page
