@@ -28,6 +28,7 @@ from trainer.inputs import Inputs
 CANDIDATES, LEAST_PROBABLE = 3, 0.05
 NEIGHBOURS, LEAST_COSINE = 3, 0.5
 TEXT_CHARS, PARAGRAPH_CHARS = 240, 900
+HEADING, HEADING_SHOWN = re.compile(r"^ {0,3}#{1,6}\s+(.*\S)\s*$"), r"**\1**"
 NAMED = 0.2  # of cosine: what it counts for a paragraph to name a candidate
 
 
@@ -165,10 +166,10 @@ def paragraphs_of(guidelines: str) -> list[str]:
 
 
 def quoted(paragraph: str) -> list[str]:
-    """The task's own Markdown as a quotation: its HTML shown, not rendered."""
+    """The task's own Markdown as a quotation: its HTML shown, not rendered, and no heading larger than what it is beside."""
     cut = paragraph if len(paragraph) <= PARAGRAPH_CHARS else paragraph[: PARAGRAPH_CHARS - 1] + "…"
     safe = cut.replace("&", "&amp;").replace("<", "&lt;")
-    return [f"> {line}".rstrip() for line in safe.splitlines()]
+    return [f"> {HEADING.sub(HEADING_SHOWN, line)}".rstrip() for line in safe.splitlines()]
 
 
 def names(paragraph: str, label: str) -> bool:

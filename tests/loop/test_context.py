@@ -85,6 +85,14 @@ def test_html_in_guidelines_is_shown_and_markdown_works() -> None:
     assert "<script>" not in page
 
 
+def test_a_heading_in_guidelines_is_no_larger_than_the_text() -> None:
+    """Beside a short message a title of the guidelines would be most of the page."""
+    page = rendered("\n".join(quoted("# Routing\n\nC# is a language.")))
+    assert "<strong>Routing</strong>" in page
+    assert "C# is a language." in page
+    assert "<h1>" not in page
+
+
 def test_a_heading_stays_with_what_it_is_over() -> None:
     """Alone it says nothing."""
     assert paragraphs_of("# Money\n\nBills.\n\n\nElse.") == ["# Money\n\nBills.", "Else."]
