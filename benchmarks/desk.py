@@ -35,7 +35,8 @@ from stillhouse.task import Label, Task
 VENV = Path(__file__).resolve().parents[1] / ".venv-argilla"
 LABELS = ("billing", "delivery", "returns")
 PEOPLE = tuple(f"person-{number}" for number in range(1, 6))
-PUSHED, PULLED, BATCH, KILLS = 500, 20_000, 76, 10
+PUSHED, PULLED, KILLS = 500, 20_000, 10
+BATCH, BATCHES = 76, 3
 DIMENSIONS = 384
 TEXT = "The parcel that I ordered three weeks ago has not come, and nobody answers the phone. " * 4
 THINK_S, QUICK_THINK_S = 4.0, 0.4  # of a busy person, and of one who only presses keys
@@ -253,7 +254,7 @@ def main() -> None:
             figures = [
                 *pushed(at, PUSHED // 5 if given.quick else PUSHED),
                 *pulled(at, home, PULLED // 10 if given.quick else PULLED),
-                *(collided(at, 1 if given.quick else 5, wanted) for wanted in ((1,) if given.quick else (1, 2))),
+                *(collided(at, 1 if given.quick else BATCHES, wanted) for wanted in ((1,) if given.quick else (1, 2))),
                 *busy(at, home, minutes),
                 *killed(at, home, 1 if given.quick else KILLS),
             ]

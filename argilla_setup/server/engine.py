@@ -28,7 +28,7 @@ from argilla_server.search_engine.base import (
 from reservations import Reservations
 from sqlalchemy import ColumnElement, UnaryExpression, case, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
-from statements import each, orders_of, pending_of_one_person, text_condition, where
+from statements import each, orders_of, text_condition, where, whose_queue
 from vectors import nearest
 
 PAGE_AT_MOST = 100  # of the page of Argilla; whoever asks for more is a program
@@ -127,25 +127,23 @@ class DatabaseSearchEngine(SearchEngine):
         sort: list[Order] | None = None,
         offset: int = 0,
         limit: int = 100,
-        user_id: UUID | None = None,
+        user_id: UUID | None = None,  # noqa: ARG002 — Elasticsearch shuffles by it; people here ask for an order
     ) -> SearchResponses:
-        """Records in the order asked for. A person's queue leaves out what others are about to answer.
-
-        Elasticsearch shuffles by `user_id` where no order is asked for; here the order stays what it is for everybody.
-        """
+        """Records in the order asked for. A person's queue leaves out what others are about to answer."""
         conditions = [Record.dataset_id == dataset.id, *text_condition(query, dataset)]
         if filter:
             conditions.append(where(filter))
         orders = [*orders_of(sort or []), Record.inserted_at.asc(), Record.id.asc()]
+        person = whose_queue(filter) if limit <= PAGE_AT_MOST else None
         async with AsyncSessionLocal() as db:
-            if user_id is None or not pending_of_one_person(filter) or limit > PAGE_AT_MOST:
+            if person is None:
                 ids, total = await page_of(db, conditions, orders, offset, limit)
             else:
                 # Two people who ask at the same moment must not get the same records.
                 async with _one_at_a_time[dataset.id]:
                     queue = repr((query, filter, sort))
-                    barred = await held_back(db, dataset, user_id)
-                    mine = _reservations.own(dataset.id, user_id, queue)
+                    barred = await held_back(db, dataset, person.id)
+                    mine = _reservations.own(dataset.id, person.id, queue)
                     if barred:
                         conditions.append(Record.id.not_in(barred))
                     if mine:
@@ -153,7 +151,7 @@ class DatabaseSearchEngine(SearchEngine):
                         places = {record_id: place for place, record_id in enumerate(mine)}
                         orders.insert(0, case(places, value=Record.id, else_=len(places)).asc())
                     ids, total = await page_of(db, conditions, orders, offset, limit)
-                    _reservations.hold(dataset.id, user_id, queue, ids, barred)
+                    _reservations.hold(dataset.id, person.id, queue, ids, barred)
         items = [SearchResponseItem(record_id=record_id, score=1.0) for record_id in ids]
         return SearchResponses(items=items, total=total)
 
@@ -195,6 +193,11 @@ class DatabaseSearchEngine(SearchEngine):
         conditions = [*text_condition(query, dataset), *([where(filter)] if filter else [])]
         if conditions:
             conditions.append(Record.dataset_id == dataset.id)
+        person, barred = whose_queue(filter), list[UUID]()
+        if person is not None:
+            async with AsyncSessionLocal() as db:
+                barred = await held_back(db, dataset, person.id)
+            conditions.append(Record.id.not_in(barred))
         skipped = record.id if record is not None else None
         found = await asyncio.to_thread(
             nearest, vector_settings.id, vector_settings.dimensions, value, conditions, skipped, max_results
@@ -204,4 +207,7 @@ class DatabaseSearchEngine(SearchEngine):
             for record_id, score in found
             if threshold is None or score >= threshold
         ]
+        if person is not None:
+            served = [item.record_id for item in items]
+            _reservations.hold(dataset.id, person.id, repr((value, query, filter)), served, barred)
         return SearchResponses(items=items, total=len(items))

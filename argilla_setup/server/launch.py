@@ -15,18 +15,9 @@ from pathlib import Path
 from typing import Any
 
 SQLITE_TIMEOUT_S = 30
-WAL_KEPT_BYTES = 64 * 2**20
-SYNCHRONOUS = "FULL"  # 4 ms a commit; NORMAL would be enough for a kill, but not for a power cut
 MOST_LABELS = 5000  # the stock server stops at 500
 JOB_TRIES = 3
 LOG = logging.getLogger("stillhouse.argilla")
-# An answer and the status of its record are two commits of the stock server; a kill between them leaves the second undone.
-MEND_STATUSES = """
-UPDATE records SET status = CASE status WHEN 'pending' THEN 'completed' ELSE 'pending' END
-WHERE (status = 'completed') != (
-  (SELECT count(*) FROM responses WHERE record_id = records.id AND responses.status = 'submitted')
-  >= (SELECT json_extract(distribution, '$.min_submitted') FROM datasets WHERE datasets.id = records.dataset_id))
-"""
 
 
 def configure(home: Path, port: int, secret: str) -> None:
@@ -44,37 +35,6 @@ def configure(home: Path, port: int, secret: str) -> None:
         HF_HUB_DISABLE_TELEMETRY="1",
         HF_HUB_OFFLINE="1",
     )
-
-
-def migrate() -> None:
-    """Bring the database up to date, and write into it which server did (database.py reads that before a start)."""
-    import alembic.config
-    from argilla_server import database
-    from argilla_server._version import __version__
-    from sqlalchemy import text
-
-    alembic.config.main(argv=["-c", database.ALEMBIC_CONFIG_FILE, "upgrade", "head"])
-    with database.sync_engine.begin() as connection:
-        connection.execute(text("CREATE TABLE IF NOT EXISTS stillhouse_written_by (version VARCHAR NOT NULL)"))
-        connection.execute(text("DELETE FROM stillhouse_written_by"))
-        connection.execute(text("INSERT INTO stillhouse_written_by VALUES (:version)"), {"version": __version__})
-        connection.execute(text(MEND_STATUSES))
-
-
-def prepare_connections() -> None:
-    """WAL lets people read while one writes; the text search calls back into Python."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-    from statements import MATCHES, matches
-
-    @event.listens_for(Engine, "connect")
-    def _prepare(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
-        cursor.execute(f"PRAGMA journal_size_limit={WAL_KEPT_BYTES}")
-        cursor.close()
-        connection.create_function(MATCHES, 3, matches, deterministic=True)
 
 
 def keep_validators() -> None:
@@ -230,6 +190,8 @@ def main() -> None:
     (options.home / "server.pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
     credentials = json.loads((options.home / "credentials.json").read_text(encoding="utf-8"))
     configure(options.home, options.port, credentials["secret"])
+    from tables import migrate, prepare_connections
+
     prepare_connections()
     migrate()
     import engine  # noqa: F401 — registers itself under the name "database"

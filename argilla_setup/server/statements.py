@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from argilla_server.errors.future import UnprocessableEntityError
-from argilla_server.models import Dataset, Question, Record, Response, Suggestion
+from argilla_server.models import Dataset, Question, Record, Response, Suggestion, User
 from argilla_server.search_engine.base import (
     AndFilter,
     Filter,
@@ -100,17 +100,16 @@ def where(test: Filter) -> ColumnElement[bool]:
     raise UnprocessableEntityError("a filter of responses needs a question, or statuses as its values")
 
 
-def pending_of_one_person(test: Filter | None) -> bool:
-    """Whether a search is somebody's queue: what this person has not answered yet."""
+def whose_queue(test: Filter | None) -> User | None:
+    """The person whose queue a search is: it asks for what this person has not answered yet."""
     parts = test.filters or [] if isinstance(test, AndFilter) else [test]
-    return any(
-        isinstance(part, TermsFilter)
-        and isinstance(part.scope, ResponseFilterScope)
-        and part.scope.user is not None
-        and part.scope.question is None
-        and _statuses(part) == {"pending"}
+    people = (
+        part.scope.user
         for part in parts
+        if isinstance(part, TermsFilter) and isinstance(part.scope, ResponseFilterScope)
+        if part.scope.question is None and _statuses(part) == {"pending"}
     )
+    return next(people, None)
 
 
 def _statuses(test: TermsFilter) -> set[str]:

@@ -87,6 +87,19 @@ def test_a_record_that_needs_two_answers_is_held_by_two(shared: tuple[ArgillaDes
     assert ALL[0] not in page_of(desk, ann)
 
 
+def test_similar_records_are_those_that_the_other_has_not(shared: tuple[ArgillaDesk, Person, Person]) -> None:
+    """What is found by likeness is held back and held like any queue."""
+    old, ann, ben = shared
+    desk = ArgillaDesk(old.api.url, old.api.api_key, a_task(unique("similar")))
+    desk.publish([a_record(item, vector=(1.0, place / 10)) for place, item in enumerate(ALL[:12])])
+    path = f"/datasets/{desk.dataset_id()}/vectors-settings"
+    (setting,) = desk.api.call("GET", path, doing="testing")["items"]
+    likeness: Any = {"vector": {"name": setting["name"], "value": [1.0, 0.0]}}
+    assert page_of(desk, ann, sort=[], limit=4, query=likeness) == ALL[:4]
+    assert page_of(desk, ben, sort=[], limit=4, query=likeness) == ALL[4:8]
+    assert page_of(desk, ann, sort=[], limit=4, query=likeness) == ALL[:4]
+
+
 def test_programs_that_read_much_hold_nothing(shared: tuple[ArgillaDesk, Person, Person]) -> None:
     """More than a page of Argilla at once is no person's queue, and what is not pending is no queue at all."""
     desk, (ann, ben) = published(shared), shared[1:]
