@@ -3,140 +3,34 @@
 python -m benchmarks.desk [--quick] [--minutes N] --json OUT
 """
 
-import json
 import os
 import random
 import signal
-import sqlite3
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from argilla_setup.annotators import ensure_users
 from argilla_setup.argilla_api import ArgillaApi
-from argilla_setup.argilla_dataset import LABEL
-from argilla_setup.argilla_desk import ArgillaDesk
-from argilla_setup.desk import DeskRecord
 from argilla_setup.embedded import Connection, down, ensure_environment, status, up
-from benchmarks.annotating import Page, at_once
+from benchmarks.annotating import HARDEST_FIRST, PENDING, Page, at_once
+from benchmarks.desk_data import DIMENSIONS, a_desk, dataset_of, fill, lost, pages, records
 from benchmarks.figures import Figure, arguments, at_least, at_most, report
-from kinds.single_label import QUESTION
-from stillhouse.records import Item, Suggestion
-from stillhouse.settings import Data, Desk, Teacher
-from stillhouse.task import Label, Task
 
 VENV = Path(__file__).resolve().parents[1] / ".venv-argilla"
-LABELS = ("billing", "delivery", "returns")
-PEOPLE = tuple(f"person-{number}" for number in range(1, 6))
 PUSHED, PULLED, KILLS = 500, 20_000, 10
 BATCH, BATCHES = 76, 3
-DIMENSIONS = 384
-TEXT = "The parcel that I ordered three weeks ago has not come, and nobody answers the phone. " * 4
 THINK_S, QUICK_THINK_S = 4.0, 0.4  # of a busy person, and of one who only presses keys
 MOST_S = 120.0  # for a batch that does not end
-
-
-def a_desk(at: Connection, name: str, min_submitted: int = 1) -> ArgillaDesk:
-    task = Task(
-        name=name,
-        labels=tuple(Label(name=label) for label in LABELS),
-        data=Data(pool="pool.jsonl"),
-        teachers=(Teacher(name="t", model="m"),),
-        desk=Desk(min_submitted=min_submitted),
-    )
-    return ArgillaDesk(at.url, at.api_key, task)
-
-
-def records(count: int, rng: np.random.Generator, *, vectors: bool = False) -> list[DeskRecord]:
-    return [
-        DeskRecord(
-            Item(f"i{number:05d}", f"{TEXT} {number}"),
-            round=0,
-            reason="uncertain",
-            uncertainty=float(rng.random()),
-            blind=False,
-            suggestion=Suggestion(LABELS[number % 3], 0.5, "teacher"),
-            vector=tuple(rng.normal(size=DIMENSIONS).tolist()) if vectors else None,
-        )
-        for number in range(count)
-    ]
-
-
-def dataset_of(desk: ArgillaDesk) -> str:
-    found = desk.queues[LABEL].ready()
-    assert found is not None
-    return str(found["id"])
-
-
-def fill(home: Path, desk: ArgillaDesk, count: int, *, answered: bool) -> str:
-    """A dataset of so many records like its first, written straight into the database: here it is not pushing that is timed."""
-    desk.publish(records(1, np.random.default_rng(0)))
-    dataset_id = dataset_of(desk)
-    given = {
-        "count": count - 1,
-        "dataset": dataset_id.replace("-", ""),
-        "status": "completed" if answered else "pending",
-        "values": json.dumps({QUESTION: {"value": LABELS[0]}}),
-    }
-    with closing(sqlite3.connect(home / "argilla.db", timeout=30)) as db, db:
-        db.execute(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count) "
-            "INSERT INTO records (id, fields, metadata, status, external_id, dataset_id, inserted_at, updated_at) "
-            "SELECT lower(hex(randomblob(16))), fields, json_set(metadata, '$.uncertainty', abs(random() / 9.3e18)), "
-            ":status, external_id || '-' || i, dataset_id, inserted_at, updated_at "
-            "FROM records, n WHERE dataset_id = :dataset",
-            given,
-        )
-        if answered:
-            db.execute("UPDATE records SET status = :status WHERE dataset_id = :dataset", given)
-            db.execute(
-                'INSERT INTO responses (id, "values", status, record_id, user_id, inserted_at, updated_at) '
-                "SELECT lower(hex(randomblob(16))), :values, 'submitted', id, (SELECT id FROM users LIMIT 1), "
-                "inserted_at, updated_at FROM records WHERE dataset_id = :dataset",
-                given,
-            )
-    return dataset_id
-
-
-def pages(desk: ArgillaDesk, dataset_id: str) -> list[Page]:
-    """One for each of the five people; each answers by chance, and remembers what the server said it had."""
-    users = ensure_users(desk, PEOPLE, lambda name: f"{name}-{os.urandom(8).hex()}")
-    return [
-        Page(ArgillaApi(desk.api.url, users[name]["api_key"]), dataset_id, by_chance(random.Random(name)))
-        for name in PEOPLE
-    ]
-
-
-def by_chance(rng: random.Random) -> Callable[[str], dict[str, Any]]:
-    return lambda _item_id: {QUESTION: {"value": rng.choice(LABELS)}}
 
 
 def thinking(mean_s: float) -> Callable[[random.Random], float]:
     """Half of it at least, the rest by chance: people differ, and are never at once."""
     return lambda rng: mean_s / 2 + rng.expovariate(2 / mean_s)
-
-
-def lost(home: Path, dataset_id: str, people: Sequence[Page]) -> int:
-    """Acknowledged answers that are not in the database, or are not what was said."""
-    with closing(sqlite3.connect(home / "argilla.db", timeout=30)) as db:
-        rows = db.execute(
-            'SELECT record_id, users.api_key, "values" FROM responses JOIN users ON users.id = user_id '
-            "JOIN records ON records.id = record_id WHERE dataset_id = ? AND responses.status = 'submitted'",
-            (dataset_id.replace("-", ""),),
-        ).fetchall()
-    kept = {(record_id, key): json.loads(values) for record_id, key, values in rows}
-    return sum(
-        kept.get((record_id.replace("-", ""), page.api.api_key)) != values
-        for page in people
-        for record_id, values in page.acknowledged.items()
-    )
 
 
 def pushed(at: Connection, count: int) -> list[Figure]:
@@ -182,6 +76,48 @@ def busy(at: Connection, home: Path, minutes: float) -> list[Figure]:
     ]
 
 
+def searched(at: Connection, home: Path) -> list[Figure]:
+    """Words looked for in 20,000 texts, sorted by doubt, while somebody else asks for next to nothing all the time."""
+    desk = a_desk(at, "searched")
+    dataset_id = fill(home, desk, PULLED, answered=False)
+    other = ArgillaApi(at.url, at.api_key)
+    took_s, waits_s = list[float](), list[float]()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            started = time.monotonic()
+            other.call("GET", "/version", doing="waiting")
+            waits_s.append(time.monotonic() - started)
+            time.sleep(0.005)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for word in ("parcel", "nobody -phone", "1234"):
+        started = time.monotonic()
+        body = {"query": {"text": {"q": word}}, "filters": {"and": PENDING}, "sort": HARDEST_FIRST}
+        path = f"/me/datasets/{dataset_id}/records/search"
+        desk.api.call("POST", path, doing="searching", body=body, include="responses,suggestions", limit=10)
+        took_s.append(time.monotonic() - started)
+    done.set()
+    asking.join()
+    return [
+        at_most(f"seconds a search for words in {PULLED:,} texts takes, the longest of three", max(took_s), 2),
+        at_most("seconds a request of somebody else waits meanwhile, at most", max(waits_s), 0.25),
+    ]
+
+
+def watch(api: ArgillaApi, dataset_id: str, done: threading.Event) -> None:
+    """Until all records are answered, or two minutes are over."""
+    ends_at = time.monotonic() + MOST_S
+    while time.monotonic() < ends_at:
+        progress = api.call("GET", f"/datasets/{dataset_id}/progress", doing="watching")
+        if progress["completed"] == progress["total"]:
+            break
+        time.sleep(0.3)
+    done.set()
+
+
 def collided(at: Connection, batches: int, min_submitted: int) -> Figure:
     """Whole batches, to the last record, by five people at once who hardly think."""
     over = asked = 0
@@ -191,16 +127,7 @@ def collided(at: Connection, batches: int, min_submitted: int) -> Figure:
         dataset_id, done = dataset_of(desk), threading.Event()
         people = pages(desk, dataset_id)
 
-        def until_done(desk: ArgillaDesk = desk, dataset_id: str = dataset_id, done: threading.Event = done) -> None:
-            ends_at = time.monotonic() + MOST_S
-            while time.monotonic() < ends_at:
-                progress = desk.api.call("GET", f"/datasets/{dataset_id}/progress", doing="watching")
-                if progress["completed"] == progress["total"]:
-                    break
-                time.sleep(0.3)
-            done.set()
-
-        threading.Thread(target=until_done, daemon=True).start()
+        threading.Thread(target=watch, args=(desk.api, dataset_id, done), daemon=True).start()
         at_once(people, thinking(QUICK_THINK_S), number, done.is_set)
         given = Counter(record_id for page in people for record_id in page.acknowledged)
         assert len(given) == BATCH
@@ -254,6 +181,7 @@ def main() -> None:
             figures = [
                 *pushed(at, PUSHED // 5 if given.quick else PUSHED),
                 *pulled(at, home, PULLED // 10 if given.quick else PULLED),
+                *searched(at, home),
                 *(collided(at, 1 if given.quick else BATCHES, wanted) for wanted in ((1,) if given.quick else (1, 2))),
                 *busy(at, home, minutes),
                 *killed(at, home, 1 if given.quick else KILLS),
