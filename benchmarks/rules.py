@@ -33,8 +33,8 @@ from loop.rules import rule_votes
 from loop.run import corpus_of
 from loop.teach import ask_teachers
 from serving.student import inputs_of
-from stillhouse.measures import paired_difference
-from stillhouse.probabilities import Bools, Floats, Ints, one_hot
+from stillhouse.measures import paired_mean_difference
+from stillhouse.probabilities import Floats, Ints, one_hot
 from stillhouse.records import Item
 from stillhouse.store import Store
 from stillhouse.task import Task
@@ -141,14 +141,16 @@ def seconds(n: int) -> float:
 
 
 def beside_teachers(world: World, answers: int, seeds: int) -> list[Figure]:
-    """Accuracy of the belief in what nobody answered, with teachers alone and with rules; paired by item."""
-    ruled = with_rules(world.teachers, world.rules)
-    right: dict[str, list[Bools]] = {"teachers": [], "with rules": []}
-    for seed in range(seeds if answers else 1):
-        for name, table in (("teachers", world.teachers), ("with rules", ruled)):
-            right[name].append(_right(world, table, answers, seed))
-    a, b = (np.concatenate(right[name]) for name in ("teachers", "with rules"))
-    gain = paired_difference(a, b, 0.95)
+    """Accuracy of the belief in what nobody answered, with teachers alone and with rules; paired by item, whose mean over
+    the seeds counts once.
+    """
+    ruled, tried = with_rules(world.teachers, world.rules), range(seeds if answers else 1)
+    means = [
+        np.nanmean(np.stack([_right(world, table, answers, seed) for seed in tried]), axis=0)
+        for table in (world.teachers, ruled)
+    ]
+    a, b = (mean[np.isfinite(mean)] for mean in means)
+    gain = paired_mean_difference(a, b, 0.95)
     where = f"{world.name}, {answers} answers: belief right where nobody answered"
     print(
         f"{where}: {a.mean():.4f} and {b.mean():.4f}, gain {100 * gain.value:+.2f} points [{100 * gain.lo:+.2f}, {100 * gain.hi:+.2f}]",
@@ -160,14 +162,16 @@ def beside_teachers(world: World, answers: int, seeds: int) -> list[Figure]:
     ]
 
 
-def _right(world: World, table: VoteTable, answers: int, seed: int) -> Bools:
+def _right(world: World, table: VoteTable, answers: int, seed: int) -> Floats:
+    """(n,): whether the belief is right, nan where people have answered."""
     rng, n = np.random.default_rng(seed), len(world.truth)
     opinion = _taught(world, table.pooled(), np.any(table.usable, axis=0), rng)
     rows = rng.permutation(n)[:answers]
     said = Answers(rows, one_hot(world.truth[rows], world.k) if answers else np.empty((0, world.k)))
     probs = believe(table, world.features, opinion, said, rng=rng).probs
-    right: Bools = probs.argmax(axis=1) == world.truth
-    return np.delete(right, rows)
+    right: Floats = (probs.argmax(axis=1) == world.truth).astype(np.float64)
+    right[rows] = np.nan
+    return right
 
 
 def _taught(world: World, targets: Floats, known: Any, rng: np.random.Generator) -> Floats:

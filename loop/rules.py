@@ -71,7 +71,6 @@ def _phrases_of(rule: Rule) -> bool:
 
 
 Claims = tuple[NDArray[np.intp], NDArray[np.bool_]]
-Told = Callable[[Item], Value | list[CharSpan] | None]
 
 
 def _of_phrases(
@@ -89,7 +88,7 @@ def _of_phrases(
     return {number: _claims(rule, kind, layout, items, _placed(places[number])) for number, rule in rules}
 
 
-def _placed(places: Mapping[str, list[CharSpan]]) -> Told:
+def _placed(places: Mapping[str, list[CharSpan]]) -> Say:
     return lambda item: places.get(item.id)
 
 
@@ -172,7 +171,7 @@ def _from_column(task: Task, column: str, label: str) -> Say:
     return say
 
 
-def _told(rule: Rule, say: Say, findings: Findings) -> Told:
+def _told(rule: Rule, say: Say, findings: Findings) -> Say:
     """What the rule says; what it fails with is a finding, and the rule is not asked again once there are enough."""
 
     def told(item: Item) -> Value | list[CharSpan] | None:
@@ -194,7 +193,7 @@ def _told(rule: Rule, say: Say, findings: Findings) -> Told:
     return told
 
 
-def _claims(rule: Rule, kind: Kind, layout: Layout, items: Sequence[Item], told: Told) -> Claims:
+def _claims(rule: Rule, kind: Kind, layout: Layout, items: Sequence[Item], told: Say) -> Claims:
     """The units of which the rule says something (m,), and what (m, k)."""
     if kind.per_text and rule.names:  # it says the same wherever it fires
         fired = np.flatnonzero([bool(told(item)) for item in items]).astype(np.intp)
