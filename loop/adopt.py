@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kinds.kind import Kind
-from loop.amendments import ask_as_before
+from loop.ask_again import ask_again
 from loop.costs import ToAsk, check_cost
 from loop.drafts import Draft, changed_task, difference, names_in
 from loop.guidelines import judged_now, noted
@@ -116,8 +116,8 @@ def adopt(
             )
     noted(after, store, _how(draft, judged))
     spent = store.spent_usd()
-    for name, items in again.items():
-        _ask(after, store, name, items, display)
+    for one in after.task.teachers:
+        ask_again(after, store, one, again.get(one.name, []), display, ", asked anew")
     older = {name: sum(vote.guidelines != version for vote in _votes(store, name)) for name in again}
     asked = {name: len(items) for name, items in again.items()}
     return Adopted(
@@ -178,19 +178,6 @@ def _check_cost(after: Project, store: Store, again: Mapping[str, Sequence[Item]
     teachers = {one.name: one for one in after.task.teachers}
     wanted = [ToAsk(f"asked anew, teacher {name}", after.task, teachers[name], items) for name, items in again.items()]
     check_cost(after, store, wanted, display, "asking again", "ask fewer: --reask none")
-
-
-def _ask(project: Project, store: Store, name: str, items: Sequence[Item], display: Display) -> None:
-    teacher = next(one for one in project.task.teachers if one.name == name)
-    if not items:
-        return
-    if teacher.by_likelihood:
-        from loop.local_teacher import ask_local  # torch is loaded only where a model of this machine is asked
-
-        with display.bar(f"teacher {name}, asked anew", len(items)) as bar:
-            ask_local(items, project.task, teacher, store, home=project.home, progress=bar)
-        return
-    ask_as_before(project, store, teacher, items, display, ", asked anew")
 
 
 def _check_verdict(draft: Draft, judged: Judged | None) -> None:

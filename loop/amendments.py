@@ -1,63 +1,29 @@
 """A draft of the guidelines tested before it is adopted: the teachers are asked again about answers that no draft has seen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from kinds.kind import Layout
+from loop.ask_again import pooled_values, votes_apart
 from loop.costs import ToAsk, check_cost
 from loop.drafts import Draft, changed_task, names_in
 from loop.guidelines import judged_now, noted, now, tried_of
 from loop.progress import Display
 from loop.project import Project
-from loop.teach import BOTH_ORDERS, CAPABILITIES, Turn, shown_again
-from loop.view import agreed, votes_of
+from loop.view import agreed
 from stillhouse.amendment_measures import LEAST_ITEMS, Judged, Tried
 from stillhouse.errors import InputError
 from stillhouse.guidelines import Version, amended, half_of, words_of
-from stillhouse.ledger import BatchNote, StoredReply
-from stillhouse.records import Demonstration, Item, Value, Vote
+from stillhouse.records import Item, Value
 from stillhouse.settings import Teacher
 from stillhouse.store import Store
 from stillhouse.task import Task
-from teacher.prices import BudgetGuard
 
 MOST_ITEMS = 200
 REHEARSED = "The experts are rehearsed: simulated people answered from known labels."
 # Items picked for being hard were picked because of the votes on them, so whatever is asked anew seems to gain there. They
 # are compared with votes that are as new: under the guidelines in force and a sentence that says nothing.
 CONTROL = "Read each text to its end."
-
-
-class VotesApart:
-    """The store's ledger for replies, which are paid for and kept as any; votes stay here."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.votes: dict[str, Vote] = {}
-
-    def known(self, request_keys: Sequence[str]) -> dict[str, StoredReply]:
-        return self._store.known(request_keys)
-
-    def sending(self, request_key: str, item_id: str, source: str, worst_usd: float = 0.0) -> None:
-        self._store.sending(request_key, item_id, source, worst_usd)
-
-    def arrived(self, reply: StoredReply) -> None:
-        self._store.arrived(reply)
-
-    def failed(self, request_key: str) -> None:
-        self._store.failed(request_key)
-
-    def record_votes(self, votes: Iterable[Vote]) -> None:
-        self.votes.update({vote.item_id: vote for vote in votes})
-
-    def note_batch(self, note: BatchNote) -> None:
-        self._store.note_batch(note)
-
-    def batches(self, source: str) -> list[BatchNote]:
-        return self._store.batches(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,61 +188,8 @@ def _said(
     if not arm.items:
         return {}
     under = replace(project, task=arm.task.model_copy(update={"teachers": tuple(teachers)}))
-    votes = [vote for one in teachers for vote in asked_apart(under, store, one, arm.items, display, f", {arm.why}")]
+    votes = [vote for one in teachers for vote in votes_apart(under, store, one, arm.items, display, f", {arm.why}")]
     return dict(zip((item.id for item in arm.items), pooled_values(under, arm.items, votes), strict=True))
-
-
-def pooled_values(project: Project, items: Sequence[Item], votes: Iterable[Vote]) -> list[Value | None]:
-    """What the pooled votes of the task's teachers amount to, by item; None where none can be used."""
-    kind, layout = project.kind, Layout.of(project.kind, items)
-    table = votes_of(project, kind, layout, items, votes)
-    pooled, usable = table.pooled(), np.asarray(table.usable.any(axis=0))
-    rows = [layout.rows(number) for number in range(len(items))]
-    return [
-        kind.decode(item, layout.spans[some], pooled[some]) if usable[some].any() else None
-        for item, some in zip(items, rows, strict=True)
-    ]
-
-
-def asked_apart(
-    project: Project, store: Store, teacher: Teacher, items: Sequence[Item], display: Display, why: str
-) -> list[Vote]:
-    """A teacher's votes under the project's guidelines, each item shown what its present vote was shown; not in the store."""
-    apart = VotesApart(store)
-    if teacher.by_likelihood:
-        from loop.local_teacher import ask_local  # torch is loaded only where a model of this machine is asked
-
-        with display.bar(f"teacher {teacher.name}{why}", len(items)) as bar:
-            ask_local(items, project.task, teacher, apart, home=project.home, progress=bar)
-        return list(apart.votes.values())
-    ask_as_before(project, store, teacher, items, display, why, apart)
-    return list(apart.votes.values())
-
-
-def ask_as_before(
-    project: Project,
-    store: Store,
-    teacher: Teacher,
-    items: Sequence[Item],
-    display: Display,
-    why: str,
-    apart: VotesApart | None = None,
-) -> None:
-    """Ask about items anew, each with the examples, labels and orders that its present vote was shown."""
-    guard = BudgetGuard(project.task.budget.teacher_usd, store.spent_usd(), store.in_doubt_usd())
-    turn = Turn(project, store, display, items, guard, store.note(CAPABILITIES, {}), ledger=apart)
-    votes = turn.votes(teacher)
-    answered = _answered(store)
-    twice = {item_id for item_id, vote in votes.items() if BOTH_ORDERS in vote.prompt_id}
-    for both in (False, True):
-        some = [item for item in items if (item.id in twice) == both]
-        shown = shown_again([votes[item.id] for item in some if item.id in votes], answered, both_orders=both)
-        turn.ask(teacher, some, shown, why)
-
-
-def _answered(store: Store) -> Mapping[str, Demonstration]:
-    labels, _ = agreed(store.answers())
-    return {item.id: Demonstration(item, labels[item.id]) for item in store.items() if item.id in labels}
 
 
 def _names(*values: Value | None) -> frozenset[str]:

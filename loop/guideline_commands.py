@@ -1,16 +1,14 @@
 """What `stillhouse guidelines ...` does, without flags or printing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kinds.kind import Kind, Layout
+from kinds.kind import Layout
 from loop.adopt import Adopted, Reask, adopt
-from loop.amendments import REHEARSED, Tested, pooled_values, try_draft
+from loop.amendments import Tested, try_draft
+from loop.ask_again import pooled_values
 from loop.conflicts import Cluster, Compared, Conflict, clusters_of_people, clusters_with_teacher
 from loop.drafts import (
-    Draft,
     agreements_near,
     amendment_for,
     difference,
@@ -19,6 +17,7 @@ from loop.drafts import (
     write_draft,
     writer_of,
 )
+from loop.guideline_pages import Drafted, Found
 from loop.guidelines import History, history
 from loop.kept import kept
 from loop.learn import base_of
@@ -28,109 +27,8 @@ from loop.project import Project, check_labels, project_of, read_pool, same_task
 from loop.view import agreed, random_draws
 from stillhouse.errors import InputError
 from stillhouse.guidelines import half_of
-from stillhouse.records import Interval, Item, Value
+from stillhouse.records import Item, Value
 from stillhouse.store import Store
-
-EXAMPLES = 4  # of a cluster, on a page
-CHARS_SHOWN = 160  # of a text
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """All clusters of the drafting half in the order of their numbers, which begin at 1: with the teacher, then of people."""
-
-    task: str
-    kind: Kind
-    answers: int
-    drafting: int
-    clusters: tuple[Cluster, ...]
-    rehearsed: bool
-
-    def to_json(self, most: int) -> dict[str, Any]:
-        rows = [
-            {
-                "cluster": number,
-                "between": each.between,
-                "said": each.said,
-                "right": each.right,
-                "answers": len(each.members),
-                "blind": each.blind,
-                "in_pool": each.pool.to_json() if each.pool else None,
-                "believed_in_pool": each.believed,
-                "examples": [
-                    {
-                        "id": one.item.id,
-                        "text": one.item.text,
-                        "said": one.said,
-                        "right": one.right,
-                        "words": one.words,
-                    }
-                    for one in each.members[:EXAMPLES]
-                ],
-            }
-            for number, each in enumerate(self.clusters[:most], 1)
-        ]
-        counts = {"answers": self.answers, "drafting_half": self.drafting, "rehearsed_experts": self.rehearsed}
-        return {"task": self.task, **counts, "clusters": rows}
-
-    def text(self, most: int) -> str:
-        sides = [[each for each in self.clusters if each.between == side] for side in ("teacher", "people")]
-        found = f"clusters of conflicts: {len(sides[0])} with the teacher, {len(sides[1])} between people"
-        half = f"{self.drafting} of {self.answers} answered items (the drafting half; the others are for tests)"
-        lines = [f"{self.task}: {found}, in {half}", *([REHEARSED] if self.rehearsed else [])]
-        for number, each in enumerate(self.clusters[:most], 1):
-            lines += ["", f"{number}. {title(each)}", f"   {_sizes(each)}"]
-            lines += [f"   - {self._example(each, one)}" for one in each.members[:EXAMPLES]]
-        if len(self.clusters) > most:
-            lines += ["", f"and {len(self.clusters) - most} more: --most {len(self.clusters)}"]
-        return "\n".join(lines)
-
-    def _example(self, cluster: Cluster, one: Conflict) -> str:
-        text = " ".join(one.item.text.split())
-        shown = text if len(text) <= CHARS_SHOWN else f"{text[: CHARS_SHOWN - 1]}…"
-        same = (
-            self.kind.show(one.item, one.said) == cluster.said and self.kind.show(one.item, one.right) == cluster.right
-        )
-        return shown if same else f"{shown}  [{one.words or self._both(one)}]"
-
-    def _both(self, one: Conflict) -> str:
-        return f"{self.kind.show(one.item, one.said)} for {self.kind.show(one.item, one.right)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """A draft and how it differs from what is in force."""
-
-    draft: Draft
-    difference: str
-    cost_usd: float
-
-    def to_json(self) -> dict[str, Any]:
-        one = self.draft
-        named = {"draft": one.number, "file": str(one.path), "base": one.base, "by": one.by or None}
-        return {**named, "text": one.text, "difference": self.difference, "cost_usd": round(self.cost_usd, 6)}
-
-    def text(self, run: Path) -> str:
-        lines = [self.difference, ""] if self.difference else []
-        lines.append(f"draft {self.draft.number}: {self.draft.path}")
-        if self.draft.by:
-            lines.append(
-                f"written by teacher {self.draft.by} for ${self.cost_usd:.4f}; read it, and edit it as you like"
-            )
-        else:
-            lines.append("it holds the guidelines in force: write into it what should be added or changed")
-        lines.append(f"next: stillhouse guidelines test {run} {self.draft.number}")
-        return "\n".join(lines)
-
-
-def title(cluster: Cluster) -> str:
-    """What a cluster is about, in one line."""
-    said, right = (repr(name) if name else "nothing" for name in (cluster.said, cluster.right))
-    if cluster.said == cluster.right:
-        said = f"{said} for other words"
-    if cluster.between == "people":
-        return f"some people say {said}, others {right}"
-    return f"the teacher says {said}, people {right}"
 
 
 def find_conflicts(folder: Path, *, quiet: bool) -> Found:
@@ -268,16 +166,3 @@ def _agreements(project: Project, store: Store, library: Library, cluster: Clust
         return []
     middle = library.texts([each.item for each in cluster.members]).mean(axis=0)
     return agreements_near(cluster, alike, (library.texts([item for item, _ in alike]) @ middle).tolist())
-
-
-def _sizes(cluster: Cluster) -> str:
-    parts = [f"{len(cluster.members)} answered {'item' if len(cluster.members) == 1 else 'items'}"]
-    if cluster.between == "teacher":
-        parts[0] += f", {cluster.blind} of them drawn at random"
-        parts += [f"in the pool {_counted(cluster.pool)} (unbiased)"] if cluster.pool else []
-        parts += [f"about {cluster.believed:,.0f} as is believed"] if cluster.believed is not None else []
-    return "; ".join(parts)
-
-
-def _counted(interval: Interval) -> str:
-    return f"{interval.value:,.0f} [{interval.lo:,.0f}, {interval.hi:,.0f}]"

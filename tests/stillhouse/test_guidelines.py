@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,18 @@ def test_what_helps_here_and_harms_there_is_harm() -> None:
     assert (found.verdict, "the rest" in found.because) == ("harms", True)
     picked = tried(20, 0, 5, drawn=False, in_play=True) + tried(0, 8, 12)
     assert judge(picked, confidence=0.95, drafts=1).verdict == "harms"
+
+
+def test_drafts_that_change_nothing_seldom_help() -> None:
+    """Of 60 times five drafts that gain and lose at random, one of the five is shown to help in fewer than one in twenty."""
+    rng, helped = np.random.default_rng(0), 0
+    for _ in range(60):
+        changed = rng.random((5, 60)) < 0.2
+        gains = changed & (rng.random((5, 60)) < 0.5)
+        counts = [(int(row.sum()), int(many.sum() - row.sum())) for row, many in zip(gains, changed, strict=True)]
+        verdicts = [judge(tried(up, down, 60 - up - down), confidence=0.95, drafts=5).verdict for up, down in counts]
+        helped += "helps" in verdicts
+    assert helped / 60 < 0.05
 
 
 def test_few_items_claim_nothing() -> None:
