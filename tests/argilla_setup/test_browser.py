@@ -125,6 +125,22 @@ def test_a_suggestion_is_accepted_or_refused_by_one_key(reader: Reader, publish:
     assert [(denial.item_id, denial.value) for denial in desk.denied()] == [("wrong", "billing")]
 
 
+def test_a_link_leads_to_what_is_ones_own(reader: Reader, publish: SettledDesk, annotator: str) -> None:
+    """What is assigned to somebody else is not in it, and what is assigned to nobody is."""
+    desk = publish(
+        a_record("theirs", "For another person", assigned=("somebody",), uncertainty=0.9),
+        a_record("anyones", "For anyone", uncertainty=0.5),
+        a_record("mine", "For this person", assigned=(annotator,), uncertainty=0.1),
+    )
+    reader.opens(desk.link(annotator))
+    reader.reads("For anyone")
+    reader.presses("Enter")
+    reader.reads("For this person")
+    reader.presses("Enter")
+    reader.is_done()
+    assert {answer.item_id for answer in desk.collect()} == {"anyones", "mine"}
+
+
 def test_one_of_many_labels_is_found_by_typing(reader: Reader, publish: SettledDesk) -> None:
     """More than twenty are searched, without the mouse."""
     names = tuple(f"{place} {what}" for place in ("north", "south", "east") for what in "abcdefghij")
