@@ -61,8 +61,8 @@ def publish(embedded: Connection) -> Callable[..., ArgillaDesk]:
 
 
 def test_an_annotator_labels_by_mouse_and_by_keyboard(reader: Reader, publish: SettledDesk, annotator: str) -> None:
-    """The hardest comes first; a suggestion is filled in and marked, and gone from a blind item; each answer arrives with
-    what was shown.
+    """The hardest comes first; a suggestion is filled in and marked, and gone from a blind item. A number chooses and sends,
+    Enter sends what is suggested; each answer arrives with what was shown.
     """
     desk = publish(
         a_record("hard", "Parcel lost?", uncertainty=0.9),
@@ -78,7 +78,7 @@ def test_an_annotator_labels_by_mouse_and_by_keyboard(reader: Reader, publish: S
 
     reader.reads("Who pays for this?")
     assert reader.chosen() == reader.suggested() == []
-    reader.presses("1", "Enter")
+    reader.presses("1")
 
     reader.reads("Parcel late")
     assert reader.suggested() == ["delivery"]
@@ -115,9 +115,9 @@ def test_a_suggestion_is_accepted_or_refused_by_one_key(reader: Reader, publish:
     )
     reader.opens(desk.link(way="verify"))
     reader.page.locator("strong").get_by_text("delivery", exact=True).wait_for()
-    reader.presses("1", "Enter")
+    reader.presses("1")
     reader.page.locator("strong").get_by_text("billing", exact=True).wait_for()
-    reader.presses("2", "Enter")
+    reader.presses("2")
     reader.is_done()
     assert [(answer.item_id, answer.label, answer.way) for answer in desk.collect()] == [
         ("right", "delivery", "verify")
