@@ -2,7 +2,7 @@
 
 A rule claims that a decision's truth is among some columns. What it is worth is the chance that such a claim is right,
 estimated without answers: from the teachers' pooled opinion of the units on which it fires; without teachers from how
-the rules agree with each other, by expectation maximisation (the label model of Ratner et al. 2017 and 2019; Dawid &
+the rules agree where they meet, by expectation maximisation (the label model of Ratner et al. 2017 and 2019; Dawid &
 Skene 1979 with one accuracy a source). Rules are taken to err independently and are multiplied (naive Bayes); their
 product is pooled with the teachers as one voice, however many rules there are.
 """
@@ -62,13 +62,24 @@ def accuracies(votes: Sequence[RuleVotes], table: VoteTable) -> NDArray[np.float
     share, found_now = _share(table), np.full(len(votes), PRIOR_ACCURACY)
     for _ in range(ITERATIONS):
         _, posterior, at = _product(votes, found_now, share, table.block)
-        here = [RuleVotes(vote.name, rows, vote.said) for vote, rows in zip(votes, at, strict=True)]
-        new = np.array([_smoothed(vote.belief(posterior, table.block)) for vote in here], dtype=np.float64)
-        new = np.clip(new, LEAST_ACCURACY, MOST_ACCURACY)
+        several = np.bincount(np.concatenate([np.empty(0, dtype=np.intp), *at]), minlength=len(posterior)) > 1
+        new = np.array(
+            [_among_rules(vote, local, posterior, several, table.block) for vote, local in zip(votes, at, strict=True)]
+        )
         if np.allclose(new, found_now, atol=1e-4):
             break
         found_now = new
     return found_now
+
+
+def _among_rules(vote: RuleVotes, local: NDArray[np.intp], posterior: Floats, several: Bools, width: int) -> float:
+    """A rule's accuracy by what all rules make of the units where it is not alone. Where it is, nothing speaks for or
+    against it, and it keeps its prior: by the others alone it would be judged where rules meet, which is where they differ.
+    """
+    met = several[local]
+    chances = RuleVotes(vote.name, local[met], vote.said[met]).belief(posterior, width)
+    alone = np.full(int((~met).sum()), PRIOR_ACCURACY)
+    return float(np.clip(_smoothed(np.concatenate([chances, alone])), LEAST_ACCURACY, MOST_ACCURACY))
 
 
 def with_rules(table: VoteTable, votes: Sequence[RuleVotes]) -> VoteTable:

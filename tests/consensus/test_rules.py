@@ -54,8 +54,15 @@ def test_without_teachers_rules_that_others_contradict_are_worth_less() -> None:
     assert found[2] < 0.2
 
 
+def test_a_rule_is_not_judged_by_the_few_items_where_rules_meet() -> None:
+    """Rules of different labels meet only where they differ: that one which is mostly alone was outvoted says little."""
+    meeting = list(range(95, 105))
+    rules = [rule(list(range(100)), [0]), rule(meeting, [1]), rule(meeting, [1])]
+    assert accuracies(rules, no_teacher(105))[0] > 0.7
+
+
 def test_without_teachers_accuracies_of_simulated_rules_are_found() -> None:
-    """The label model recovers what the rules were made with (simulated, seeded)."""
+    """The label model recovers what the rules were made with, drawn a little to the prior (simulated, seeded)."""
     rng, n, true = np.random.default_rng(0), 4000, np.array([0.9, 0.75, 0.6, 0.8])
     truth = rng.integers(0, 3, n)
     rules = []
@@ -64,7 +71,7 @@ def test_without_teachers_accuracies_of_simulated_rules_are_found() -> None:
         wrong = (truth[rows] + rng.integers(1, 3, len(rows))) % 3
         said = np.where(rng.random(len(rows)) < p, truth[rows], wrong)
         rules.append(RuleVotes(str(number), rows, one_hot(said, 3).astype(bool)))
-    np.testing.assert_allclose(accuracies(rules, no_teacher(n)), true, atol=0.05)
+    np.testing.assert_allclose(accuracies(rules, no_teacher(n)), true, atol=0.06)
 
 
 def test_rules_are_one_source_that_is_silent_where_none_fires() -> None:
