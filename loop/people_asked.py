@@ -32,7 +32,9 @@ AGAIN: Mapping[Way, str] = {
 
 @dataclass(eq=False)
 class AtDesk:
-    """One round of a run with its people. `known` is what rehearsed experts know."""
+    """One round of a run with its people. `known` is what rehearsed experts know; `trouble` what is wrong with the desk at
+    present, None before the first look.
+    """
 
     project: Project
     store: Store
@@ -43,6 +45,7 @@ class AtDesk:
     known: Mapping[str, Value] | None
     number: int
     sleep: Callable[[float], None] = field(default=time.sleep)
+    trouble: str | None = None
     _said: set[str] = field(default_factory=set)
 
     @property
@@ -63,33 +66,45 @@ def ask_people(at: AtDesk, *, wait: bool, partial: bool = False) -> int:
     done, less often while nothing comes, and outlives a desk that is gone for a while. With `partial` a round is done once
     anything of it is answered; what is open stays open, and counts when it comes.
     """
-    begun, there, pause_s = False, False, POLL_S
+    at.trouble, pause_s = None, POLL_S
     with at.display.bar("answers of people", len(at.asked.of_round(at.number))) as bar:
         while True:
-            came = 0
-            try:
-                if begun and not there:
-                    at.desk.reopen()
-                if not there:
-                    _publish(at)
-                came = _hear(at, all_of_it=not there)
-                begun, there = True, True
-            except (DeskError, InputError) as error:
-                if not (wait and begun):
-                    raise
-                there = False
-                at.say_once(f"  {error.text()}\n  waiting on, and asking again every {LONGEST_POLL_S:.0f} s at most")
+            came = _look(at, wait=wait)
             asked = at.asked
             waiting = len(asked.due_in(at.number))
             bar(_answered(asked, at.number), f"({waiting} records open)" if waiting else "")
-            if there and _may_go_on(at, asked, partial=partial):
+            if not at.trouble and _may_go_on(at, asked, partial=partial):
                 return 0
             if not wait:
                 return waiting
-            if there:
+            if not at.trouble:
                 _say_where(at)
             pause_s = POLL_S if came else min(pause_s * SLOWER, LONGEST_POLL_S)
             at.sleep(pause_s)
+
+
+def _look(at: AtDesk, *, wait: bool) -> int:
+    """How much has come. What is wrong with the desk is said once; raises DeskError or InputError at the first look, or
+    where nobody waits.
+    """
+    first, lost = at.trouble is None, bool(at.trouble)
+    try:
+        if lost:
+            at.desk.reopen()
+        if first or lost:
+            _publish(at)
+        came = _hear(at, all_of_it=first or lost)
+    except (DeskError, InputError) as error:
+        if first or not wait:
+            raise
+        if error.text() != at.trouble:
+            at.trouble = error.text()
+            at.display.line(f"  {at.trouble}\n  waiting on, and asking again every {LONGEST_POLL_S:.0f} s at most")
+        return 0
+    if lost:
+        at.display.line("  the desk answers again")
+    at.trouble = ""
+    return came
 
 
 def _say_where(at: AtDesk) -> None:
