@@ -23,10 +23,11 @@ def argilla_up(
 
     """
     from loop.argilla_commands import with_argilla
-    from loop.command import argilla_login
 
     with clear_errors():
         with_argilla(run)
+        from loop.command import argilla_login  # loads much more
+
         print(argilla_login(run, port))
 
 
@@ -68,10 +69,11 @@ def argilla_open(run: RunFolder) -> None:
 
     """
     from loop.argilla_commands import state_of, state_text, with_argilla
-    from loop.command import argilla_login, queue_link
 
     with clear_errors():
         with_argilla(run)
+        from loop.command import argilla_login, queue_link  # loads much more
+
         print(argilla_login(run, 0))
         print(state_text(state_of(run), run))
         link = queue_link(run)
