@@ -78,7 +78,7 @@ def consensus_of(
         before = probs
         for _ in range(STEPS_A_TRUST):
             confusions = confusions.again(table, probs, priors)
-            probs = trust.posterior(table, confusions)
+            probs = trust.untempered().posterior(table, confusions)
         trust = trust.again(table, confusions, priors)
         probs = trust.posterior(table, confusions)
         if np.abs(probs - before).max(initial=0.0) < TOLERANCE:

@@ -20,9 +20,11 @@ class Priors:
     copying: float = 0.2
     copying_strength: float = 10.0
     opinion: float = 0.5  # b: items are shared for being hard, and opinions are too sure of those
-    temper: float = 0.5  # t: people err on the same items
-    # Precisions of normal priors: of t, and of b, g and bias. What is right together tells little of t.
-    temper_strength: float = 100.0
+    temper: float = 0.4  # t: people err on the same items
+    groups: float = 2.0  # of g groups each has t = (1 + this) / (g + this): models err on the same items too
+    # Precisions of normal priors: of t of sources alone and of groups, and of b, g and bias.
+    temper_strength: float = 200.0
+    groups_strength: float = 300.0
     trust_strength: float = 4.0
 
 

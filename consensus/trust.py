@@ -1,6 +1,6 @@
 """How far the opinion, the suggestions, and sources together are to be trusted: what foretells left-out answers best."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from consensus.judgements import Table, summed
 from stillhouse.probabilities import Floats, softmax
 
 OPINION_LIMITS, SUGGESTION_LIMITS = (0.0, 4.0), (0.0, 4.0)
-ALONE_LIMITS, GROUP_LIMITS = (0.05, 1.5), (0.05, 4.0)  # sources that stand alone may err together, but do not add
+ALONE_LIMITS, GROUP_LIMITS = (0.05, 1.5), (0.0, 2.0)  # sources that stand alone may err together, but do not add
 ITERATIONS = 25
 
 
@@ -30,7 +30,8 @@ class Trust:
 
     @staticmethod
     def before(table: Table, priors: Priors) -> "Trust":
-        tempers = np.ones(table.tempers)
+        groups = table.tempers - 1
+        tempers = np.full(table.tempers, (1 + priors.groups) / (groups + priors.groups))
         tempers[0] = priors.temper
         return Trust(priors.opinion, 0.0, np.zeros(table.width), tempers)
 
@@ -47,15 +48,17 @@ class Trust:
     def again(self, table: Table, confusions: Confusions, priors: Priors) -> "Trust":
         """By the penalised likelihood of each answer given all but what its own group said (Besag 1975).
 
-        Only sources that stand alone (people) are foretold where there are any: models that err alike foretell each
-        other too well.
+        Only sources that stand alone (people) are foretold.
         """
         lesson = _Lesson.of(table, confusions)
         if not len(lesson.share):
-            return self
+            return (
+                self  # models err alike, whatever their maker: how they foretell each other says nothing of the truth
+            )
         centre = Trust.before(table, priors).flat()
         strength = np.full(len(centre), priors.trust_strength)
-        strength[2 : 2 + table.tempers] = priors.temper_strength
+        strength[2] = priors.temper_strength
+        strength[3 : 2 + table.tempers] = priors.groups_strength
         limits = [OPINION_LIMITS, SUGGESTION_LIMITS, ALONE_LIMITS, *[GROUP_LIMITS] * (table.tempers - 1)]
         limits += [(-np.inf, np.inf)] * table.width
 
@@ -68,6 +71,12 @@ class Trust:
         x = minimize(loss, self.flat(), jac=True, method="L-BFGS-B", bounds=limits, options=options).x
         ends = 2 + table.tempers
         return Trust(float(x[0]), float(x[1]), x[ends:], x[2:ends], -lesson.loss(x)[0])
+
+    def untempered(self) -> "Trust":
+        """With sources that stand alone as if they erred independently: how good they are is seen from that."""
+        tempers = self.tempers.copy()
+        tempers[0] = 1.0
+        return replace(self, tempers=tempers)
 
     def flat(self) -> NDArray[np.float64]:
         return np.concatenate([[self.opinion, self.suggestion], self.tempers, self.bias])
@@ -89,7 +98,7 @@ class _Lesson:
     @staticmethod
     def of(table: Table, confusions: Confusions) -> "_Lesson":
         alone = table.cell_temper[table.cell] == 0
-        who = np.flatnonzero(alone) if alone.any() else np.arange(len(table.cell))
+        who = np.flatnonzero(alone)
         rows, cells = table.judgements.rows[who], table.cell[who]
         likelihood = confusions.likelihood(table.judgements)
         voices = table.voices(np.log(likelihood))
