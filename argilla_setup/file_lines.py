@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from argilla_setup.desk import DeskRecord
+from argilla_setup.markdown import as_plain
 from kinds.kind import Kind
 from stillhouse.errors import DeskError
 from stillhouse.records import CharSpan, Item
@@ -56,7 +57,7 @@ def batch_line(record: DeskRecord, guidelines: str) -> str:
         "suggestion": with_words(item.text, suggestion.label) if suggestion else None,
         "suggested_by": suggestion.agent if suggestion else None,
         **({"doubt": suggestion.doubt} if suggestion and suggestion.doubt else {}),
-        **({"context": record.context} if record.context else {}),
+        **({"context": as_plain(record.context)} if record.context else {}),
         "reason": record.why,
         "uncertainty": record.uncertainty if math.isfinite(record.uncertainty) else None,
         "round": record.round,

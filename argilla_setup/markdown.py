@@ -1,5 +1,6 @@
 """Texts of the pool and values inside Markdown: shown to the letter, whatever they hold."""
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from kinds.kind import Kind, Question
 from stillhouse.records import Item, Value
 
+_TAGS = re.compile("</?(?:strong|mark|sub)>")
+_REFERENCE = re.compile("&(?:#([0-9]+)|amp|lt|gt);")
 _MARKUP = re.compile("[!-/:-@\\[-`{-~\0\x0b\x0c]|^[ \t]+")
 
 
@@ -20,6 +23,12 @@ def as_markdown(text: str) -> str:
     return "<br>".join(
         _MARKUP.sub(lambda found: "".join(f"&#{ord(char)};" for char in found[0]), line) for line in lines
     )
+
+
+def as_plain(markdown: str) -> str:
+    """What a person would see of Markdown made here, as lines of text: for files that nobody renders."""
+    bare = _TAGS.sub("", markdown.replace("<br>", "\n"))
+    return _REFERENCE.sub(lambda found: chr(int(found[1])) if found[1] else html.unescape(found[0]), bare)
 
 
 def value_as_markdown(kind: Kind, item: Item, value: Value) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from argilla_setup.markdown import as_markdown, value_as_markdown
+from argilla_setup.markdown import as_markdown, as_plain, value_as_markdown
 from tests.argilla_setup.kinds_asked import NAMES, asked
 
 RENDERER = MarkdownIt("gfm-like", {"html": True, "linkify": False})  # HTML goes through, as on Argilla's page
@@ -85,3 +85,10 @@ def test_a_value_of_any_kind_can_be_judged(name: str) -> None:
         assert all(str(word) in shown.text for word in words if word)
     if case.empty is not None and name != "fields":
         assert Shown(RENDERER.render(value_as_markdown(case.kind, case.item, case.empty))).text.strip() == "nothing"
+
+
+@given(text=st.text())
+def test_what_is_made_for_a_page_reads_as_it_was_in_a_file(text: str) -> None:
+    """A file that nobody renders shows the text, not its references; line ends are told alike."""
+    shown = as_plain(f"<strong>{as_markdown(text)}</strong>")
+    assert shown == text.replace("\0", "\ufffd").replace("\r\n", "\n").replace("\r", "\n")

@@ -246,6 +246,6 @@ def test_other_labels_on_an_old_run_are_refused(tmp_path: Path) -> None:
     write_world(tmp_path, labels=LABELS[::-1])
     result = world.go()
     assert result.exit_code == 6
-    assert "begun with other labels" in result.stderr
+    assert "has other labels than its task" in result.stderr
     assert "start a new run" in result.stderr
     assert stored(world.run, "SELECT * FROM votes") == votes
