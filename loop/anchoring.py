@@ -7,7 +7,6 @@ like chances to be shown or blind: in one round, among items of like score, sinc
 hides the suggestion of some targeted items by lot.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,8 +28,11 @@ RANDOM, UNCERTAIN = "random", "uncertain"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Before:
-    """What was believed of picked items before anybody answered them: `opinion` (u, k), nan elsewhere, and as `values`."""
+    """What was believed of answered items before anybody answered them: `opinion` (u, k), nan where that is not known, and
+    as `values` by id.
+    """
 
+    items: tuple[Item, ...]
     layout: Layout
     opinion: Floats
     values: Mapping[str, Value]
@@ -72,26 +74,28 @@ class Reaction:
     same: bool
 
 
-def believed_before(project: Project, items: Sequence[Item], picks: Iterable[Pick]) -> Before:
-    """Of each picked item; of none whose round's belief was not kept, or was one of another pool."""
+def believed_before(
+    project: Project, items: Sequence[Item], picks: Iterable[Pick], answered: Collection[str]
+) -> Before:
+    """Of the answered items of a pool; of none whose round's belief was not kept, or was one of another pool."""
     kind, layout = project.kind, Layout.of(project.kind, items)
-    at = {item.id: number for number, item in enumerate(items)}
-    opinion = np.full((len(layout.item_of), len(kind.columns)), np.nan)
+    numbers = [number for number, item in enumerate(items) if item.id in answered]
+    those = tuple(items[number] for number in numbers)
+    here = Layout.of(kind, those)
+    opinion = np.full((len(here.item_of), len(kind.columns)), np.nan)
     values: dict[str, Value] = {}
-    by_round: dict[int, list[str]] = defaultdict(list)
-    for pick in picks:
-        if pick.item_id in at:
-            by_round[pick.round].append(pick.item_id)
-    for number, ids in by_round.items():
+    round_of = {pick.item_id: pick.round for pick in picks}
+    for number in sorted(set(round_of.values())):
         probs = kept(project, f"belief-{number - 1:02d}")
-        if probs is None or probs.shape != opinion.shape:
+        if probs is None or probs.shape != (len(layout.item_of), len(kind.columns)):
             continue
         thresholds = kind.thresholds(probs)
-        for item_id in ids:
-            item, rows = items[at[item_id]], layout.rows(at[item_id])
-            opinion[rows] = probs[rows]
-            values[item_id] = kind.normal(item, kind.decode(item, layout.spans[rows], probs[rows], thresholds))
-    return Before(layout, opinion, values)
+        for at, item in enumerate(those):
+            if round_of.get(item.id) == number:
+                rows = here.rows(at)
+                opinion[rows] = probs[layout.rows(numbers[at])]
+                values[item.id] = kind.normal(item, kind.decode(item, here.spans[rows], opinion[rows], thresholds))
+    return Before(those, here, opinion, values)
 
 
 def reactions(

@@ -183,9 +183,9 @@ def people_of(
     by_id = {item.id: item for item in items}
     answers = [answer for answer in answers if answer.item_id in by_id]
     shared = shared_items(kind, by_id, answers)
-    before = believed_before(project, items, picks)
+    before = believed_before(project, items, picks, {answer.item_id for answer in answers})
     reacted = reactions(project, by_id, picks, answers, before.values, verified)
-    counts = counts or weighed(kind, items, before.layout, answers, before.opinion, by.confidence)
+    counts = counts or weighed(kind, before.items, before.layout, answers, before.opinion, by.confidence)
     names = sorted({answer.annotator for answer in answers})
     accuracy = counts.accuracies() or _beside_the_belief(kind, names, answers, before.values, by_id, by)
     timed = [a.seconds for a in answers if a.seconds is not None and not _simulated(a)]
