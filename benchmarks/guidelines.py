@@ -26,7 +26,6 @@ ROUNDS, TOP, HARD = 4, 10, 200
 ROWS = {  # how large the pool is, and how many answers
     "banking77": (Setting(n=2400, gold=500), 300),
     "helpdesk_topics": (Setting(n=1038, gold=100), 150),
-    "helpdesk_entities": (Setting(n=1038, gold=100), 150),
 }
 QUICK = {"banking77": (Setting(n=800, gold=100), 120)}
 Pairs = Counter[tuple[str, str]]
