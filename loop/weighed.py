@@ -56,6 +56,12 @@ def agreed(answers: Iterable[Answer]) -> tuple[dict[str, Value], tuple[str, ...]
     return labels, tuple(sorted(conflicts))
 
 
+def disputed(answers: Iterable[Answer]) -> frozenset[str]:
+    """Items of which people said different things, without a last word."""
+    said = _said(answers).items()
+    return frozenset(item_id for item_id, given in said if len({_written(answer) for answer in _counted(given)}) > 1)
+
+
 def several(answers: Iterable[Answer]) -> bool:
     """Whether some item was answered by more people than one."""
     return any(len({answer.annotator for answer in said}) > 1 for said in _said(answers).values())
