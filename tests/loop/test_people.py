@@ -15,7 +15,7 @@ from loop.project import Project
 from stillhouse.records import Answer, Item, Pick, Value, Way
 from tests.kinds.examples import EXAMPLES
 from tests.kinds.examples import task as a_task
-from tests.loop.world import World, answer_by_hand, write_world
+from tests.loop.world import World, answer_by_hand, batches, write_world
 
 ITEMS = tuple(Item(f"i{number}", f"text {number}") for number in range(20))
 LABELS = ("apps", "netops", "other")
@@ -230,7 +230,9 @@ def test_texts_of_the_pool_cannot_steer_a_terminal() -> None:
 @pytest.fixture(scope="module")
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A run whose people have answered by hand: two of them, who read the labels in the same file."""
-    world = write_world(tmp_path_factory.mktemp("people"), items=60, rehearse=False, gold=False)
+    world = write_world(
+        tmp_path_factory.mktemp("people"), items=60, rehearse=False, gold=False, selection={"hidden_share": 0.5}
+    )
     world.go()
     answer_by_hand(world, "pat")
     answer_by_hand(world, "kim")
@@ -248,3 +250,22 @@ def test_the_command_says_it_in_words_and_in_json(waiting: World) -> None:
     assert [one["name"] for one in content["annotators"]] == ["kim", "pat"]
     assert content["shared_items"] == content["annotators"][0]["answers"] == 20
     assert content["anchoring"]["label"]["kept"]["n"] > 0
+
+
+def test_suggestions_that_are_hidden_by_lot_do_not_reach_people(waiting: World) -> None:
+    """Half of the sixteen targeted items are asked blind, and none of them is in the random share."""
+    with waiting.store() as store:
+        picks = store.picks(1)
+    hidden = {pick.item_id for pick in picks if pick.blind and pick.inclusion_probability is None}
+    assert len(hidden) == 8
+    shown = {row["id"]: row["suggestion"] is not None for row in batches(waiting) if row["round"] == 1}
+    assert shown == {pick.item_id: not pick.blind for pick in picks}
+
+
+def test_a_link_leads_to_what_is_open() -> None:
+    """And only there is one needed."""
+    differ = [said(0, "pat", "apps"), said(0, "kim", "netops")]
+    opened = people_of(project(), ITEMS, (), differ, link="http://desk")
+    assert "1 of them open (http://desk)" in people_text(opened)
+    decided = people_of(project(), ITEMS, (), [*differ, said(0, "lou", "apps", way="adjudicate")], link="http://desk")
+    assert "http://desk" not in people_text(decided)
