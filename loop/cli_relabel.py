@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loop.flags import Json, RunFolder, clear_errors, say
-from stillhouse.label_mapping import ASK_FROM
 
 if TYPE_CHECKING:  # what it imports takes seconds to load
     from loop.relabelling import Relabelling
@@ -35,7 +34,7 @@ def relabel(
         typer.Option(
             min=0, max=1, help="A vote is asked for again where labels that are not certain now had this probability."
         ),
-    ] = ASK_FROM,
+    ] = 0.1,
     before: Annotated[
         Path | None, typer.Option(help="The task.toml as it was, for a run of before runs kept their labels.")
     ] = None,

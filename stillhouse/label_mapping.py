@@ -13,7 +13,8 @@ from stillhouse.task import FieldSpec
 
 CARRIED = "labels_changed"  # a finding of a vote that was said of other labels than it now has
 OPEN = "labels_open"  # a finding of a vote that has to be asked for again
-ASK_FROM = 0.1  # probability of a label that is open now, from which a vote is asked for again
+# Probability of a label that is open now, from which a vote is asked for again; the flag of `relabel` has it too.
+ASK_FROM = 0.1
 
 OpenAs = Callable[[str], Any]  # what stands for an old label that is open now; None where nothing can
 

@@ -15,8 +15,10 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 from loop.cli import app
+from loop.cli_relabel import relabel
 from loop.flags import OBJECTS_A_COLLECTION, clear_errors
 from stillhouse import errors
+from stillhouse.label_mapping import ASK_FROM
 from tests.loop.world import write_world
 
 
@@ -99,3 +101,8 @@ def test_a_command_looks_for_cycles_rarely() -> None:
             assert gc.get_threshold()[0] == OBJECTS_A_COLLECTION
     finally:
         gc.set_threshold(*before)
+
+
+def test_the_flag_of_relabel_says_what_votes_are_carried_by() -> None:
+    """The command line does not load numpy, so the default stands twice."""
+    assert inspect.signature(relabel).parameters["ask_from"].default == ASK_FROM
