@@ -116,8 +116,8 @@ class DatabaseSearchEngine(SearchEngine):
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict[str, int]:
         if dataset.is_draft:
             return {}
-        of_dataset = Response.record_id.in_(select(Record.id).where(Record.dataset_id == dataset.id))
-        return await counts(Response.status, Response.user_id == user.id, of_dataset)
+        of_dataset = (Record.id == Response.record_id, Record.dataset_id == dataset.id)
+        return await counts(Response.status, Response.user_id == user.id, *of_dataset)
 
     async def search(
         self,

@@ -12,14 +12,17 @@ UPDATE records SET status = CASE status WHEN 'pending' THEN 'completed' ELSE 'pe
     ON record_id = records.id
   WHERE (records.status = 'completed') != (coalesce(given, 0) >= json_extract(distribution, '$.min_submitted')))
 """
+# The page asks for the progress of the dataset twice after each answer.
+PROGRESS = "CREATE INDEX IF NOT EXISTS stillhouse_progress ON records (dataset_id, status)"
 # Knowing nothing, SQLite takes an index of statuses for as good as any, and reads all submitted answers for each record.
 # So it is told: of so many rows, so many have one value. As they will be, for at the first start there are none to count.
 ROWS_FOR_A_VALUE = (
     ("records", "ix_records_dataset_id", "100000 20000"),
     ("records", "ix_records_status", "100000 50000"),
+    ("records", "stillhouse_progress", "100000 20000 10000"),
     ("responses", "ix_responses_record_id", "100000 2"),
     ("responses", "ix_responses_status", "100000 50000"),
-    ("responses", "ix_responses_user_id", "100000 20000"),
+    ("responses", "ix_responses_user_id", "100000 2000"),
     ("suggestions", "ix_suggestions_question_id", "100000 20000"),
     ("suggestions", "ix_suggestions_record_id", "100000 3"),
     ("suggestions", "ix_suggestions_type", "100000 50000"),
@@ -54,6 +57,7 @@ def migrate() -> None:
     alembic.config.main(argv=["-c", database.ALEMBIC_CONFIG_FILE, "upgrade", "head"])
     with database.sync_engine.begin() as connection:
         connection.execute(text(MEND_STATUSES))
+        connection.execute(text(PROGRESS))
         connection.execute(text("ANALYZE workspaces"))  # makes the table of what is known; of a small one, so at once
         connection.execute(text("DELETE FROM sqlite_stat1"))
         connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", list(ROWS_FOR_A_VALUE))
