@@ -112,7 +112,7 @@ def evaluate(
     """
     confidence = project.task.stop.confidence
     judged = (
-        _on_gold(view, gold, gold_probs)
+        _on_gold(view, gold, gold_probs, picks)
         if gold is not None and gold_probs is not None
         else _on_blind(project, view, picks)
     )
@@ -190,7 +190,7 @@ def certified(project: Project, view: View, picks: Sequence[Pick], unchecked: Co
     )
 
 
-def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
+def _on_gold(view: View, gold: GoldView, probs: Floats, picks: Sequence[Pick]) -> Judged:
     corpus, truths = gold.corpus, gold.gold.values
     pooled = corpus.votes.of_teachers().pooled()
     return Judged(
@@ -203,25 +203,27 @@ def _on_gold(view: View, gold: GoldView, probs: Floats) -> Judged:
         student=probs,
         teacher_values=corpus.decoded(pooled),
         student_values=corpus.decoded(probs, view.thresholds),
-        voices=_voices(view, corpus.votes, None),
+        voices=_voices(view, corpus.votes, None, picks),
     )
 
 
-def _voices(view: View, votes: VoteTable, rows: NDArray[np.intp] | None) -> list[Voice]:
+def _voices(view: View, votes: VoteTable, rows: NDArray[np.intp] | None, picks: Sequence[Pick]) -> list[Voice]:
     """Teachers on gold, or (`votes` being the pool's) on the pool's `rows`, each calibrated without its item's answer.
 
-    All answers teach the calibration, also those to items picked for being hard: on recorded votes it is as good as one
-    from random answers and better than none (docs/benchmarks.md). The pool of the votes is calibrated by itself, because
+    Only the answers of the random share teach the calibration: on items that were picked for being hard a teacher is right less
+    often than elsewhere, and looks too sure. The pool of the votes is calibrated by itself, because
     a mean of calibrated opinions is not calibrated (Ranjan & Gneiting 2010).
     """
     belief, groups = view.belief, None if view.kind.per_text else view.corpus.layout.item_of
+    drawn = {view.corpus.number[pick.item_id] for pick in picks if pick.inclusion_probability is not None}
+    random = belief.answers.only(np.isin(view.corpus.layout.item_of[belief.answers.rows], sorted(drawn)))
     found = []
     for (name, ours), (_, theirs) in zip(_heard(view.corpus.votes), _heard(votes), strict=True):
-        how = calibrations(ours, belief.answers, groups)
+        how = calibrations(ours, random, groups)
         if rows is None:
             after, before = calibrated(theirs, how).probs[0], theirs.probs[0]
         else:
-            after = cross_calibrated(ours, belief.answers, belief.folds, groups).probs[0][rows]
+            after = cross_calibrated(ours, random, belief.folds, groups).probs[0][rows]
             before = ours.probs[0][rows]
         found.append(Voice(name, before, after, how[0]))
     return found
@@ -260,7 +262,7 @@ def _on_blind(project: Project, view: View, picks: Sequence[Pick]) -> Judged | N
         student=student_rows,
         teacher_values=part.decoded(pooled[rows]),
         student_values=part.decoded(student_rows, view.thresholds),
-        voices=_voices(view, view.corpus.votes, rows),
+        voices=_voices(view, view.corpus.votes, rows, picks),
     )
 
 

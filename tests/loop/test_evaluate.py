@@ -197,6 +197,16 @@ def test_a_teacher_is_shown_before_and_after_its_calibration(with_gold: bool) ->
     assert found["teacher, calibrated"]["brier"].value < found["teacher"]["brier"].value
 
 
+def test_answers_to_items_picked_for_being_hard_calibrate_nobody() -> None:
+    """A teacher is wrong there more often than elsewhere; only the random share says how sure it should be."""
+    view, picks = many()
+    targeted = [dataclasses.replace(pick, inclusion_probability=None, blind=False) for pick in picks[40:]]
+    gold, truths = gold_view()
+    drawn = [*picks[:40], *targeted]
+    found = evaluate(PROJECT, view, drawn, gold, exact(gold, truths), known=None, before=None).calibration
+    assert list(found) == ["teacher", "student"]
+
+
 def test_few_answers_calibrate_nobody() -> None:
     """There is nothing to show then but the teacher as it speaks."""
     view, picks, _ = seen()
