@@ -8,7 +8,7 @@ from loop.asked import Asked, is_measured
 from loop.kept import belief_before
 from loop.project import Project
 from loop.view import Corpus, agreed
-from loop.weighed import weighed
+from loop.weighed import SETTLED, disputed, weighed
 from selector.follow_up import adjudications, probability_of, second_opinions
 from stillhouse.probabilities import Floats
 from stillhouse.records import Answer, Asking, Pick, Suggestion
@@ -119,12 +119,9 @@ def _probabilities(project: Project, corpus: Corpus, answers: Sequence[Answer], 
 
 
 def _decisions(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
-    due = [
-        item_id
-        for item_id in _undecided(project, asked)
-        if not any(asked.is_open(item_id, way) for way in asked.ways(item_id))
-    ]
-    leading = _leading(project, corpus, asked, due)
+    undecided = _undecided(project, corpus, asked)
+    due = [item_id for item_id in undecided if not any(asked.is_open(item_id, way) for way in asked.ways(item_id))]
+    leading = np.array([undecided[item_id] for item_id in due])
     measured = np.array([is_measured(asked.pick_of[item_id]) for item_id in due], dtype=bool)
     return [
         Asking(
@@ -138,20 +135,26 @@ def _decisions(project: Project, corpus: Corpus, asked: Asked) -> list[Asking]:
     ]
 
 
-def _undecided(project: Project, asked: Asked) -> list[str]:
-    """Items on which people differ and nobody was asked to decide, though somebody could be."""
-    if not project.task.desk.adjudicators:
-        return []
-    _, conflicts = agreed(asked.answers)
-    return [item_id for item_id in conflicts if item_id in asked.pick_of and "adjudicate" not in asked.ways(item_id)]
-
-
-def _leading(project: Project, corpus: Corpus, asked: Asked, due: Sequence[str]) -> Floats:
-    """(len(due),): the probability of the likeliest value, from who said what and the belief before the round; nan where
-    labels have changed since.
+def _undecided(project: Project, corpus: Corpus, asked: Asked) -> dict[str, float]:
+    """Items whose answers settle nothing and of which nobody was asked to decide, though somebody could be: a tie, or a
+    majority that is not believed. With each the probability of its likeliest value, nan where labels have changed since.
     """
-    found = np.full(len(due), np.nan)
-    for number in sorted({asked.pick_of[item_id].round for item_id in due}):
+    if not project.task.desk.adjudicators:
+        return {}
+    _, ties = agreed(asked.answers)
+    differ = [
+        item_id
+        for item_id in sorted(disputed(asked.answers))
+        if item_id in asked.pick_of and "adjudicate" not in asked.ways(item_id)
+    ]
+    leading = _leading(project, corpus, asked, differ)
+    return {item_id: sure for item_id, sure in leading.items() if item_id in ties or sure < SETTLED}
+
+
+def _leading(project: Project, corpus: Corpus, asked: Asked, differ: Sequence[str]) -> dict[str, float]:
+    """By item the probability of the likeliest value, from who said what and the belief before the round."""
+    found = dict.fromkeys(differ, np.nan)
+    for number in sorted({asked.pick_of[item_id].round for item_id in differ}):
         if number <= asked.relabelled:
             continue
         of_round = {pick.item_id for pick in asked.of_round(number)}
@@ -163,8 +166,7 @@ def _leading(project: Project, corpus: Corpus, asked: Asked, due: Sequence[str])
             belief_before(project, number),
             project.task.stop.confidence,
         )
-        for row, item_id in enumerate(due):
-            found[row] = people.probability.get(item_id, np.nan) if item_id in of_round else found[row]
+        found |= {item_id: people.probability[item_id] for item_id in differ if item_id in people.probability}
     return found
 
 
@@ -173,7 +175,7 @@ def unchecked(project: Project, corpus: Corpus, asked: Asked) -> frozenset[str]:
 
     A figure must not take their answers for what people would say in the end: elsewhere such answers were checked.
     """
-    settings, found = project.task.desk, set(_undecided(project, asked))
+    settings, found = project.task.desk, set(_undecided(project, corpus, asked))
     for number, alone in _answered_once(asked) if settings.second_opinions else ():
         probability = _probabilities(project, corpus, alone, number)
         found |= {a.item_id for a, p in zip(alone, probability, strict=True) if p < settings.second_below}

@@ -99,6 +99,19 @@ def differ(pairs: dict[str, str]) -> tuple[Answer, ...]:
     )
 
 
+def test_a_majority_that_is_not_believed_is_decided(tmp_path: Path) -> None:
+    """Two of three outweigh a sure belief no more than by half; two who err again and again are not taken for right."""
+    project, corpus = world(tmp_path, {"min_submitted": 3, "adjudicators": ["ann"]})
+    careful = [said(item.id, "a") for item in ITEMS[2:]]
+
+    def decided(against: set[str]) -> list[tuple[str, str]]:
+        others = [said(i.id, "b" if i.id in against else "a", who) for i in ITEMS[2:] for who in ("max", "kim")]
+        return again(follow_ups(project, corpus, Asked(PICKS, (), (*careful, *others), 3), ()))
+
+    assert decided({"2"}) == [("2", "adjudicate")]
+    assert decided({"2", "3", "4"}) == []
+
+
 def test_a_no_is_followed_by_the_label_once(tmp_path: Path) -> None:
     """Whether it was a no or a pass; and a yes by nothing."""
     project, corpus = world(tmp_path, {"verify_from": 0.9})
