@@ -14,17 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import Figure, at_least, report
-from kinds.kind import Layout
+from benchmarks.rehearsed_pool import rehearsed_pool
 from loop.choose import next_picks
 from loop.evaluate import certified
-from loop.learn import base_of
-from loop.project import Project, project_of, read_known_labels
-from loop.view import Corpus, opinion_of_votes, view_of, votes_of
-from serving.student import inputs_of
+from loop.project import Project
+from loop.view import Corpus, view_of
 from stillhouse.measures import wilson
 from stillhouse.records import Answer, Pick, Value
-from stillhouse.store import Store
-from trainer.features import embed
 
 CONFIDENCE = 0.95
 FIRST_SEED = 100  # no seed that a published run had
@@ -46,19 +42,8 @@ class Round:
 
 def rounds_of(run: Path, seeds: range) -> list[Round]:
     """The rounds of each seed, until the budget of people's answers is used up."""
-    project = project_of(run)
-    with Store(run, read_only=True) as store:
-        items, votes = tuple(store.items()), store.votes()
-    known = read_known_labels(project, items)
-    assert known is not None, "a run without rehearsed experts does not know the truth"
-    kind = project.kind
-    layout = Layout.of(kind, items)
-    table = votes_of(project, kind, layout, items, votes)
-    settings = project.task.student
-    base = base_of(project)
-    features = embed(base, inputs_of(kind, items, layout), max_tokens=settings.max_tokens, threads=1).vectors
-    corpus = Corpus(kind, items, layout, features, features, table, opinion_of_votes(project, layout, features, table))
-    return [found for seed in seeds for found in _of_seed(project, corpus, known, seed)]
+    pool = rehearsed_pool(run)
+    return [found for seed in seeds for found in _of_seed(pool.project, pool.corpus, pool.known, seed)]
 
 
 def _of_seed(project: Project, corpus: Corpus, known: dict[str, Value], seed: int) -> list[Round]:

@@ -19,21 +19,16 @@ import numpy as np
 
 from argilla_setup.rehearsed import RehearsedExperts
 from benchmarks.figures import Figure, report
-from kinds.kind import Layout
+from benchmarks.rehearsed_pool import RehearsedPool, rehearsed_pool
 from loop.asked import Asked
 from loop.choose import next_picks
 from loop.evaluate import certified
 from loop.follow import follow_ups, unchecked
 from loop.kept import keep
-from loop.learn import base_of
-from loop.project import Project, project_of, read_known_labels
-from loop.view import Corpus, opinion_of_votes, view_of, votes_of
-from serving.student import inputs_of
+from loop.view import view_of
 from stillhouse.measures import wilson
-from stillhouse.records import Answer, Asking, Pick, Value
+from stillhouse.records import Answer, Asking, Pick
 from stillhouse.settings import Desk
-from stillhouse.store import Store
-from trainer.features import embed_cached
 
 BUDGET, BATCH, FIRST_SEED = 300, 60, 400  # answers of people in all, items a round; no seed that a published run had
 FIRST, SECOND, CHIEF = "rehearsed-1", "rehearsed-2", "rehearsed-3"
@@ -85,31 +80,7 @@ class Point:
         return self.lo <= self.delivered <= self.hi
 
 
-@dataclass(frozen=True, eq=False)
-class World:
-    project: Project
-    corpus: Corpus
-    known: dict[str, Value]
-
-
-def world_of(run: Path) -> World:
-    project = project_of(run)
-    with Store(run, read_only=True) as store:
-        items, votes = tuple(store.items()), store.votes()
-    known = read_known_labels(project, items)
-    assert known is not None, "a run without rehearsed experts does not know the truth"
-    kind = project.kind
-    layout = Layout.of(kind, items)
-    table = votes_of(project, kind, layout, items, votes)
-    how = project.task.student
-    features = embed_cached(
-        base_of(project), inputs_of(kind, items, layout), project.features, max_tokens=how.max_tokens, threads=1
-    ).vectors
-    opinion = opinion_of_votes(project, layout, features, table)
-    return World(project, Corpus(kind, items, layout, features, features, table, opinion), known)
-
-
-def rounds_of(world: World, arm: Arm, error: float, seed: int, folder: Path) -> list[Point]:
+def rounds_of(world: RehearsedPool, arm: Arm, error: float, seed: int, folder: Path) -> list[Point]:
     """A point after each round, until people have given about BUDGET answers."""
     task = world.project.task.model_copy(update={"seed": seed, "desk": arm.desk()})
     project = dataclasses.replace(world.project, task=task, folder=folder)
@@ -146,14 +117,14 @@ def rounds_of(world: World, arm: Arm, error: float, seed: int, folder: Path) -> 
     return points
 
 
-def _answer(world: World, experts: RehearsedExperts, item_id: str, name: str, blind: bool) -> Answer:
+def _answer(world: RehearsedPool, experts: RehearsedExperts, item_id: str, name: str, blind: bool) -> Answer:
     item = world.corpus.items[world.corpus.number[item_id]]
     return Answer(item_id, name, experts.answer(item, name), blind, True, "")
 
 
 def _job(given: tuple[Path, Sequence[tuple[Arm, float, int]]]) -> list[Point]:
     run, work = given
-    world, found = world_of(run), list[Point]()
+    world, found = rehearsed_pool(run), list[Point]()
     for arm, error, seed in work:
         with tempfile.TemporaryDirectory() as folder:
             points = rounds_of(world, arm, error, seed, Path(folder))
