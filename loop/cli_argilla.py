@@ -61,11 +61,14 @@ def argilla_status(run: RunFolder, as_json: Json = False) -> None:
 
 
 @argilla_app.command("open")
-def argilla_open(run: RunFolder) -> None:
+def argilla_open(
+    run: RunFolder, annotator: Annotated[str, typer.Option(help="Whose queue, where records are assigned.")] = ""
+) -> None:
     """Open the queue of the run in a browser, the least certain item first; starts the embedded server if need be.
 
     Example:
         stillhouse argilla open runs/demo
+        stillhouse argilla open runs/demo --annotator ann
 
     """
     from loop.argilla_commands import state_of, state_text, with_argilla
@@ -76,7 +79,7 @@ def argilla_open(run: RunFolder) -> None:
 
         print(argilla_login(run, 0))
         print(state_text(state_of(run), run))
-        link = queue_link(run)
+        link = queue_link(run, annotator)
         print(f"queue:     {link}")
         typer.launch(link)
 

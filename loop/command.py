@@ -195,9 +195,9 @@ def argilla_login(folder: Path, port: int) -> str:
     return login_of(project)
 
 
-def queue_link(folder: Path) -> str:
+def queue_link(folder: Path, annotator: str = "") -> str:
     from argilla_setup.argilla_desk import ArgillaDesk
 
     project = project_of(folder)
     connection = connection_of(project, say_nothing)
-    return ArgillaDesk(connection.url, connection.api_key, project.task).link()
+    return ArgillaDesk(connection.url, connection.api_key, project.task).link(annotator)
