@@ -39,6 +39,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("desk", Desk),
     ("stop", Stop),
 )
+TABLES_OF_THEIR_OWN = ("labels", "fields", "teachers", "rules")  # [[...]], as many as there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def _toml(name: str, found: _Found) -> str:
         f"# question = {_string(QUESTIONS[found.kind])}",
         *_defaults(
             Task,
-            leave_out=("name", "question", "labels", "fields", *(("kind",) if found.kind != "single_label" else ())),
+            leave_out=("name", "question", *TABLES_OF_THEIR_OWN, *(("kind",) if found.kind != "single_label" else ())),
         ),
         "",
         "[data]   # paths start at this file; JSONL, CSV or Parquet",
@@ -249,6 +250,8 @@ def _toml(name: str, found: _Found) -> str:
         'name = "teacher"',
         'model = "gpt-4.1-mini"',
         *_defaults(Teacher, leave_out=("name", "model")),
+        "",
+        "# What you know of keywords and patterns votes too: a table [[rules]] each, see docs/how-to/rules.md.",
     ]
     for table, model in TABLES:
         parts += ["", f"[{table}]", *_defaults(model)]
