@@ -38,7 +38,6 @@ class Surroundings:
 
     project: Project
     base: Base
-    display: Display
     corpus: Corpus
     asked: Asked
 
@@ -99,7 +98,8 @@ class Surroundings:
 
     @cached_property
     def _paragraph_vectors(self) -> NDArray[np.float32]:
-        return features_of(self.project, self.base, Inputs(self._paragraphs), self.display, "the guidelines")
+        quiet = Display(quiet=True)  # few, and kept after the first time
+        return features_of(self.project, self.base, Inputs(self._paragraphs), quiet, "the guidelines")
 
     # -- what people said
 

@@ -152,7 +152,7 @@ def _hear(at: AtDesk, *, all_of_it: bool) -> int:
 def _publish(at: AtDesk) -> None:
     """Everything that is open, of earlier rounds too, as it was first published; rehearsed experts answer at once."""
     asked, settings = at.asked, at.project.task.desk
-    near = Surroundings(at.project, at.base, at.display, at.corpus, asked) if settings.context else None
+    near = Surroundings(at.project, at.base, at.corpus, asked) if settings.context else None
     dealt = dealt_at(at.desk.desk) if settings.annotators or settings.adjudicators else {}
     for number in sorted({pick.round for pick in asked.picks}):
         if asked.open_in(number):

@@ -15,7 +15,6 @@ from consensus.votes import VoteTable
 from kinds.kind import Layout
 from loop.asked import Asked
 from loop.context import TEXT_CHARS, Surroundings, one_line, paragraphs_of, quoted
-from loop.progress import Display
 from loop.project import Project
 from loop.view import Corpus
 from stillhouse.records import Answer, Item, Pick, Way
@@ -121,9 +120,7 @@ def surroundings(base_folder: Path, answers: list[Answer], *, drawn: str = "") -
     votes = VoteTable(("A",), np.full((1, 4, 3), 1 / 3), np.ones((1, 4), dtype=bool), 3)
     corpus = Corpus(project.kind, ITEMS, Layout.of(project.kind, ITEMS), texts, texts, votes, np.full((4, 3), 1 / 3))
     picks = tuple(Pick(i.id, 1, "uncertain", 0.5, 0.1 if i.id in drawn else None, i.id in drawn) for i in ITEMS)
-    return Surroundings(
-        project, load_base(str(base_folder)), Display(quiet=True), corpus, Asked(picks, (), tuple(answers), 1)
-    )
+    return Surroundings(project, load_base(str(base_folder)), corpus, Asked(picks, (), tuple(answers), 1))
 
 
 def answer(item_id: str, label: str, who: str = "pat", way: Way = "label") -> Answer:
