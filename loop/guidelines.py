@@ -114,7 +114,8 @@ class History:
         return {"task": self.task, "present": self.present, "versions": rows, "not_known": unknown}
 
     def text(self) -> str:
-        lines = [f"{self.task}: {len(self.versions)} versions of the guidelines"]
+        count = len(self.versions)
+        lines = [f"{self.task}: {count} {'version' if count == 1 else 'versions'} of the guidelines"]
         for one in self.versions:
             state = f"since {one.since[:19].replace('T', ' ')}" if one.since else "only tested"
             marks = ", ".join(filter(None, [state, one.how, f"after {one.parent}" if one.parent else ""]))

@@ -80,7 +80,10 @@ def rule_table(path: Path, show: str | None = None) -> RuleTable:
     project = project_of(path) if path.is_dir() else open_project(path, None)
     if not project.task.rules:
         raise InputError(
-            f"{project.task_path} has no rules", expected="at least one [[rules]] table", found="none", fix="write one"
+            f"{project.task_path} has no rules",
+            expected="at least one [[rules]] table",
+            found="none",
+            fix="write one (docs/how-to/rules.md)",
         )
     if show is not None and show not in {rule.name for rule in project.task.rules}:
         names = ", ".join(rule.name for rule in project.task.rules)
